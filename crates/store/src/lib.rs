@@ -1,0 +1,3 @@
+//! Durable columnar storage of traces and logs.
+
+pub mod table;
