@@ -1,1 +1,18 @@
-//! Being born.
+//! Foreign trace formats, read into and written from Tracewell's model.
+//!
+//! It is: every byte-level fact about OTLP (protobuf and JSON) and Jaeger's JSON that Tracewell
+//! knows. It is not: a transport (`tracewell-ingest` owns sockets, compression and limits) or a
+//! store. The crate performs no I/O. No decoder here panics, recurses without bound, allocates by a
+//! length that the input merely claims, or takes more than linear time, whatever the bytes.
+//!
+//! ```text
+//! OTLP/JSON ──▶ otlp::json ──▶ OTLP protobuf ──▶ otlp::check_traces ──▶ (WAL)
+//!                                   │
+//!                                   ├─▶ otlp::view     borrowed spans, no allocation (ingest)
+//!                                   └─▶ otlp::decode_* ──▶ model ──▶ otlp::encode / otlp::json
+//! ```
+
+mod error;
+pub mod otlp;
+
+pub use error::{DecodeError, JsonError, Problem, ProtobufError};
