@@ -1,1 +1,32 @@
-//! Being born.
+//! Trace context and its header formats: how the identity of a request travels from one process to
+//! the next.
+//!
+//! It is: the context itself ([`Context`], [`TraceState`], [`Baggage`]), readers and writers of
+//! header formats ([`Propagator`]), and their combination as `OTEL_PROPAGATORS` names them
+//! ([`Composite`]). It is not: an HTTP client or server, a place where the current context lives, or
+//! a source of ids. This crate performs no I/O, keeps no state and reads no clock.
+//!
+//! ```text
+//! headers ──Extract──▶ Propagator ──▶ Propagated { context, baggage }
+//!                      ├ TraceContext   traceparent, tracestate
+//!                      └ BaggagePropagator   baggage
+//! Propagated ──▶ Propagator ──Inject──▶ headers
+//! ```
+//!
+//! Each format lies in a file of its own and is registered by name in `composite.rs`.
+
+mod baggage;
+mod carrier;
+mod composite;
+mod context;
+mod percent;
+mod tracecontext;
+mod tracestate;
+
+pub use baggage::{Baggage, BaggageError, BaggageItem, BaggagePropagator, MAX_BAGGAGE_BYTES, MAX_BAGGAGE_MEMBERS};
+pub use carrier::{Extract, Inject};
+pub use composite::{Composite, Propagated, Propagator, UnknownPropagator};
+pub use context::{Context, FLAG_RANDOM, FLAG_SAMPLED};
+pub use tracecontext::{TraceContext, TraceParentError};
+pub use tracestate::{MAX_TRACE_STATE_CHARS, MAX_TRACE_STATE_MEMBERS, TraceState, TraceStateError};
+pub use tracewell_model::{ParseIdError, SpanId, TraceId};

@@ -1,0 +1,228 @@
+//! W3C Baggage: what the application itself sends along, readable by every service on the way.
+//!
+//! ```text
+//! baggage: userId=alice%20%C3%A9;ttl=60,region=eu
+//!          key    value          property
+//! ```
+
+use crate::{Extract, Inject, Propagated, Propagator, percent};
+
+const BAGGAGE: &str = "baggage";
+
+/// Members that every participant carries on (W3C Baggage §3.3.2).
+pub const MAX_BAGGAGE_MEMBERS: usize = 64;
+
+/// Bytes of the encoded list that every participant carries on (W3C Baggage §3.3.2).
+pub const MAX_BAGGAGE_BYTES: usize = 8192;
+
+/// One member of the baggage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaggageItem {
+    /// Its name, an HTTP token.
+    pub key: String,
+    /// Its value, decoded.
+    pub value: String,
+    /// Properties as they stood after the first `;`, not interpreted.
+    pub properties: String,
+}
+
+/// Why a member was not added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BaggageError {
+    /// The key is not an HTTP token.
+    #[error("baggage key {key:?} is not an HTTP token (letters, digits and !#$%&'*+-.^_`|~)")]
+    Key {
+        /// The key as given.
+        key: String,
+    },
+    /// The list would outgrow what every participant carries on.
+    #[error("baggage has no room for {key:?}: at most 64 members and 8192 encoded bytes are carried")]
+    Full {
+        /// The key as given.
+        key: String,
+    },
+}
+
+/// Name and value pairs that travel with a request. Keys are unique; the order is that of the
+/// sender. Never more than [`MAX_BAGGAGE_MEMBERS`] members and [`MAX_BAGGAGE_BYTES`] encoded bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Baggage {
+    items: Vec<BaggageItem>,
+}
+
+impl Baggage {
+    /// True when it holds no member.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The members in order.
+    pub fn items(&self) -> &[BaggageItem] {
+        &self.items
+    }
+
+    /// The value stored under `key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.items.iter().find(|item| item.key == key).map(|item| item.value.as_str())
+    }
+
+    /// Sets `key` to `value`, replacing a member of that name with its properties.
+    ///
+    /// # Errors
+    ///
+    /// [`BaggageError`] when the key is not a token or the list is full; it is then unchanged.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), BaggageError> {
+        self.put(BaggageItem { key: key.to_owned(), value: value.to_owned(), properties: String::new() })
+    }
+
+    /// Removes `key`; true if it was there.
+    pub fn remove(&mut self, key: &str) -> bool {
+        let before = self.items.len();
+        self.items.retain(|item| item.key != key);
+        before != self.items.len()
+    }
+
+    fn put(&mut self, item: BaggageItem) -> Result<(), BaggageError> {
+        if !is_token(&item.key) {
+            return Err(BaggageError::Key { key: item.key });
+        }
+        let place = self.items.iter().position(|other| other.key == item.key);
+        let members = self.items.len() + usize::from(place.is_none());
+        let others = self.items.iter().enumerate().filter(|(index, _)| Some(*index) != place);
+        let full = members > MAX_BAGGAGE_MEMBERS
+            || others.fold(encoded_size(&item), |size, (_, other)| size + 1 + encoded_size(other)) > MAX_BAGGAGE_BYTES;
+        if full {
+            return Err(BaggageError::Full { key: item.key });
+        }
+        match place.and_then(|place| self.items.get_mut(place)) {
+            Some(slot) => *slot = item,
+            None => self.items.push(item),
+        }
+        Ok(())
+    }
+
+    /// Reads a header. A member that breaks the grammar is left out alone; of a repeated key the last
+    /// member counts; what is beyond the limits is left out.
+    pub fn parse(header: &str) -> Self {
+        let mut baggage = Self::default();
+        baggage.parse_more(header);
+        baggage
+    }
+
+    fn parse_more(&mut self, header: &str) {
+        for member in header.split(',') {
+            if let Some(item) = parse_member(member) {
+                // The error says which member did not fit; a receiver has no one to tell.
+                let _ = self.put(item);
+            }
+        }
+    }
+
+    /// The header to send; empty for empty baggage.
+    pub fn to_header(&self) -> String {
+        let mut header = String::new();
+        for item in &self.items {
+            if !header.is_empty() {
+                header.push(',');
+            }
+            encode_item(&mut header, item);
+        }
+        header
+    }
+}
+
+fn encoded_size(item: &BaggageItem) -> usize {
+    let mut text = String::new();
+    encode_item(&mut text, item);
+    text.len()
+}
+
+fn encode_item(out: &mut String, item: &BaggageItem) {
+    out.push_str(&item.key);
+    out.push('=');
+    percent::encode_into(out, &item.value, |byte| is_baggage_octet(byte) && byte != b'%');
+    if !item.properties.is_empty() {
+        out.push(';');
+        out.push_str(&item.properties);
+    }
+}
+
+fn parse_member(member: &str) -> Option<BaggageItem> {
+    let blank = [' ', '\t'];
+    let (pair, properties) = member.split_once(';').unwrap_or((member, ""));
+    let (key, value) = pair.split_once('=')?;
+    let (key, value, properties) = (key.trim_matches(blank), value.trim_matches(blank), properties.trim_matches(blank));
+    let printable = |text: &str| text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+    (is_token(key) && value.bytes().all(is_baggage_octet) && printable(properties)).then(|| BaggageItem {
+        key: key.to_owned(),
+        value: percent::decode(value).into_owned(),
+        properties: properties.to_owned(),
+    })
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Printable ASCII without space, `"`, `,`, `;` and `\` (W3C Baggage §3.2.1.3).
+fn is_baggage_octet(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
+}
+
+/// The `baggage` propagator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BaggagePropagator;
+
+impl Propagator for BaggagePropagator {
+    fn fields(&self) -> &'static [&'static str] {
+        &[BAGGAGE]
+    }
+
+    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated) {
+        carrier.values(BAGGAGE, &mut |value| into.baggage.parse_more(value));
+    }
+
+    fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject) {
+        if !propagated.baggage.is_empty() {
+            carrier.set(BAGGAGE, &propagated.baggage.to_header());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_limits_hold_on_both_sides() {
+        let many: Vec<String> = (0..70).map(|member| format!("k{member}=v")).collect();
+        let baggage = Baggage::parse(&many.join(","));
+        assert_eq!((baggage.items().len(), baggage.get("k63"), baggage.get("k64")), (64, Some("v"), None));
+        let mut baggage = Baggage::parse(&format!("big={},small=1", "v".repeat(8181)));
+        assert_eq!((baggage.items().len(), baggage.get("small")), (1, None), "8185 bytes leave no room");
+        assert_eq!(baggage.set("small", "1"), Err(BaggageError::Full { key: "small".to_owned() }));
+        assert!(baggage.set("big", "v").is_ok() && baggage.set("small", "1").is_ok());
+        assert!(baggage.remove("big") && !baggage.remove("big"));
+        assert!(matches!(baggage.set("no token", "1"), Err(BaggageError::Key { .. })));
+    }
+
+    #[test]
+    fn properties_travel_unchanged() {
+        assert_eq!(Baggage::parse("a=1;p1;p2=x, b = 2 ;q").to_header(), "a=1;p1;p2=x,b=2;q");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(pairs in prop::collection::btree_map("[a-zA-Z0-9!._-]{1,8}", "\\PC{0,20}", 0..20)) {
+            let mut baggage = Baggage::default();
+            for (key, value) in &pairs {
+                prop_assert!(baggage.set(key, value).is_ok());
+            }
+            let header = baggage.to_header();
+            prop_assert!(header.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(Baggage::parse(&header), baggage);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! W3C Trace Context, level 2: the `traceparent` and `tracestate` headers.
+//!
+//! ```text
+//! traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03
+//!              │  trace id                         parent id        flags
+//!              version
+//! ```
+
+use std::str::FromStr;
+
+use crate::{Context, Extract, FLAG_RANDOM, FLAG_SAMPLED, Inject, Propagated, Propagator, SpanId, TraceId, TraceState};
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+/// Length of a version 00 header.
+const HEADER_CHARS: usize = 55;
+
+/// Why a text is not a `traceparent`. The receiver then starts a new trace (§3.2.2, §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TraceParentError {
+    /// Neither 55 characters nor, for a future version, a continuation after them.
+    #[error("traceparent has {chars} characters, expected 55 (or `-…` after them in versions above 00)")]
+    Length {
+        /// Characters found.
+        chars: usize,
+    },
+    /// Version `ff`, or not two lower-case hex digits.
+    #[error("traceparent starts with an invalid version, expected two lower-case hex digits other than ff")]
+    Version,
+    /// The fields are not separated by `-` where they have to be.
+    #[error("traceparent fields are not separated by `-`")]
+    Separator,
+    /// An id or the flags hold something other than lower-case hex digits.
+    #[error("traceparent holds something other than lower-case hex digits")]
+    Digits,
+    /// An id is all zero.
+    #[error("traceparent holds an id of zeros only")]
+    ZeroId,
+}
+
+impl Context {
+    /// Reads a `traceparent` value; the trace state stays empty. Space and tab around it are ignored,
+    /// as HTTP does. Of a version above 00 the part that 00 defines is read, and unknown flags are
+    /// dropped because their meaning is not known (§3.2.2.5, §4.3).
+    ///
+    /// # Errors
+    ///
+    /// [`TraceParentError`] says what is wrong; the value must then be ignored as a whole.
+    pub fn parse_traceparent(value: &str) -> Result<Self, TraceParentError> {
+        let value = value.trim_matches([' ', '\t']);
+        let bytes = value.as_bytes();
+        let (Some(header), rest) = (bytes.get(..HEADER_CHARS), bytes.get(HEADER_CHARS..).unwrap_or_default()) else {
+            return Err(TraceParentError::Length { chars: value.chars().count() });
+        };
+        let version = hex_byte(&header[..2]).filter(|version| *version != 0xff).ok_or(TraceParentError::Version)?;
+        if header[2] != b'-' || header[35] != b'-' || header[52] != b'-' {
+            return Err(TraceParentError::Separator);
+        }
+        if !(rest.is_empty() || version > 0 && rest[0] == b'-') {
+            return Err(TraceParentError::Length { chars: value.chars().count() });
+        }
+        let trace_id = TraceId(hex(&header[3..35]).ok_or(TraceParentError::Digits)?);
+        let span_id = SpanId(hex(&header[36..52]).ok_or(TraceParentError::Digits)?);
+        let flags = hex_byte(&header[53..]).ok_or(TraceParentError::Digits)? & (FLAG_SAMPLED | FLAG_RANDOM);
+        if trace_id.is_zero() || span_id.is_zero() {
+            return Err(TraceParentError::ZeroId);
+        }
+        Ok(Self { trace_id, span_id, flags, trace_state: TraceState::default() })
+    }
+
+    /// The `traceparent` value of version 00. Reserved flags are written as zero (§3.2.2.5.3).
+    pub fn to_traceparent(&self) -> String {
+        format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, self.flags & (FLAG_SAMPLED | FLAG_RANDOM))
+    }
+}
+
+impl FromStr for Context {
+    type Err = TraceParentError;
+    /// As [`Context::parse_traceparent`].
+    fn from_str(value: &str) -> Result<Self, TraceParentError> {
+        Self::parse_traceparent(value)
+    }
+}
+
+fn lower_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn hex_byte(pair: &[u8]) -> Option<u8> {
+    match pair {
+        [high, low] => Some(lower_digit(*high)? << 4 | lower_digit(*low)?),
+        _ => None,
+    }
+}
+
+fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    for (pair, byte) in digits.chunks_exact(2).zip(&mut bytes) {
+        *byte = hex_byte(pair)?;
+    }
+    Some(bytes)
+}
+
+/// The `tracecontext` propagator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TraceContext;
+
+impl Propagator for TraceContext {
+    fn fields(&self) -> &'static [&'static str] {
+        &[TRACEPARENT, TRACESTATE]
+    }
+
+    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated) {
+        // More than one traceparent means that the caller's is not known (§4.3): start anew.
+        let Some(mut context) = carrier.single(TRACEPARENT).and_then(|value| Context::parse_traceparent(&value).ok())
+        else {
+            return;
+        };
+        // Several tracestate headers are one list in the order received (§3.3.1.1, RFC 9110 §5.3).
+        let mut combined = String::new();
+        carrier.values(TRACESTATE, &mut |value| {
+            if !combined.is_empty() {
+                combined.push(',');
+            }
+            combined.push_str(value);
+        });
+        // An invalid tracestate must not affect the traceparent (§3.3.1.4).
+        context.trace_state = combined.parse().unwrap_or_default();
+        into.context = Some(context);
+    }
+
+    fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject) {
+        let Some(context) = propagated.context.as_ref().filter(|context| context.is_valid()) else { return };
+        carrier.set(TRACEPARENT, &context.to_traceparent());
+        if !context.trace_state.is_empty() {
+            carrier.set(TRACESTATE, &context.trace_state.to_header());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn each_fault_is_named() {
+        let cases = [
+            ("", TraceParentError::Length { chars: 0 }),
+            (&GOOD[..54], TraceParentError::Length { chars: 54 }),
+            (&format!("{GOOD}-x"), TraceParentError::Length { chars: 57 }),
+            (&format!("cc{}.x", &GOOD[2..]), TraceParentError::Length { chars: 57 }),
+            (&format!("ff{}", &GOOD[2..]), TraceParentError::Version),
+            (&format!("0G{}", &GOOD[2..]), TraceParentError::Version),
+            (&GOOD.replace("-00f0", "+00f0"), TraceParentError::Separator),
+            (&GOOD.replace("4bf9", "4BF9"), TraceParentError::Digits),
+            (&GOOD.replace("00f067aa0ba902b7", "0000000000000000"), TraceParentError::ZeroId),
+            ("é0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceParentError::Version),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(Context::parse_traceparent(value), Err(expected), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn only_flags_whose_meaning_is_known_are_kept() {
+        let flags = |value: &str| Context::parse_traceparent(value).unwrap().flags;
+        assert_eq!(flags(&GOOD.replace("-01", "-ff")), FLAG_SAMPLED | FLAG_RANDOM);
+        assert_eq!(flags(&GOOD.replace("-01", "-02")), FLAG_RANDOM);
+        assert_eq!(flags(&GOOD.replace("-01", "-08")), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(trace in 1u128.., span in 1u64.., flags in 0u8..4) {
+            let context = Context {
+                trace_id: TraceId(trace.to_be_bytes()),
+                span_id: SpanId::from_u64(span),
+                flags,
+                trace_state: TraceState::default(),
+            };
+            prop_assert_eq!(Context::parse_traceparent(&context.to_traceparent()), Ok(context));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,70}") {
+            let _ = Context::parse_traceparent(&text);
+        }
+    }
+}
