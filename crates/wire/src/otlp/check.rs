@@ -18,6 +18,10 @@ pub struct Checked {
     pub items: u64,
     /// Spans that must be rejected (see [`SpanView::invalid`]).
     pub rejected: u64,
+    /// Of the rejected, those without a valid trace id.
+    pub without_trace_id: u64,
+    /// Of the rejected, those with a valid trace id and no valid span id.
+    pub without_span_id: u64,
     /// Why spans are rejected, with counts, for the response's `partial_success.error_message`.
     pub reason: Option<String>,
     /// The same request, to be used in the place of the one received: set where the sender wrote an
@@ -98,6 +102,8 @@ impl Walk {
         Checked {
             items: self.items,
             rejected: self.without_trace_id + self.without_span_id,
+            without_trace_id: self.without_trace_id,
+            without_span_id: self.without_span_id,
             reason: (!reasons.is_empty()).then(|| reasons.join(", ")),
             normalized: self.in_pieces.then(|| normalize::normalize(payload, schema)),
         }
