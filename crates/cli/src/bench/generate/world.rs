@@ -60,6 +60,8 @@ pub struct World {
     pub entries: Vec<OperationId>,
     /// Encoded `InstrumentationScope`s of each service.
     pub scopes: Vec<[Vec<u8>; 4]>,
+    /// How many calls lead to each service.
+    callers: Vec<u32>,
 }
 
 /// Share of requests that go to the rare last entry.
@@ -76,6 +78,7 @@ impl World {
             operations: Vec::new(),
             entries: Vec::new(),
             scopes: Vec::new(),
+            callers: vec![0; SERVICES.len()],
         };
         for (number, service) in SERVICES.iter().enumerate() {
             world.first_instance.push(world.instances.len() as InstanceId);
@@ -180,7 +183,10 @@ impl World {
         // Mostly the next layer, sometimes the one after.
         let layer = service.layer + if rng.chance(0.8) { 1 } else { 2 };
         let callees: Vec<usize> = (0..SERVICES.len()).filter(|c| SERVICES[*c].layer == layer.min(5)).collect();
-        let callee = callees[rng.index(callees.len())];
+        // Of two, the one with fewer callers, so that no service is left without any.
+        let (one, other) = (callees[rng.index(callees.len())], callees[rng.index(callees.len())]);
+        let callee = if self.callers[one] <= self.callers[other] { one } else { other };
+        self.callers[callee] += 1;
         let operations = of_service.get(callee).filter(|operations| !operations.is_empty())?;
         let target = operations[rng.index(operations.len())];
         let noun = rng.index(SERVICES[callee].nouns.len());
@@ -252,5 +258,28 @@ pub fn port(service: &Service) -> u16 {
     match service.transport {
         Transport::Http => 8080,
         Transport::Grpc => 9090,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_is_called_by_another_and_calls_lead_down() {
+        let world = World::new(1);
+        let mut called = vec![false; SERVICES.len()];
+        for operation in &world.operations {
+            for call in &operation.calls {
+                if let Call::Remote(client, target) = call {
+                    let target = world.operations[*target as usize].service;
+                    called[usize::from(target)] = true;
+                    assert_eq!(world.templates[*client as usize].service, operation.service);
+                    assert!(SERVICES[usize::from(operation.service)].layer < SERVICES[usize::from(target)].layer);
+                }
+            }
+        }
+        let uncalled: Vec<_> = (0..SERVICES.len()).filter(|service| !called[*service]).collect();
+        assert_eq!(uncalled, [0], "only the gateway has no caller");
     }
 }
