@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest';
+import { ago, bytes, plural, pretty, valueText, valueType } from './format';
+import { findTraceId } from './paste';
+import { describeRange, resolve, wider } from './time';
+
+const ID = '4bf92f3577b34da6a3ce929d0e0e4736';
+const SPAN = '00f067aa0ba902b7';
+
+describe('what is pasted', () => {
+  const table: [string, string, string | null, string][] = [
+    ['an id', ID, ID, ''],
+    ['an id in capitals with blanks', `  ${ID.toUpperCase()}\n`, ID, ''],
+    ['traceparent', `00-${ID}-${SPAN}-01`, ID, SPAN],
+    ['traceparent as a header', `traceparent: 00-${ID}-${SPAN}-01`, ID, SPAN],
+    ['b3', `b3: ${ID}-${SPAN}-1`, ID, SPAN],
+    ['uber-trace-id', `uber-trace-id: ${ID}:${SPAN}:0:1`, ID, SPAN],
+    ['X-Ray', 'Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1', ID, SPAN],
+    ['a JSON log line', `{"level":"error","trace_id":"${ID}","span_id":"${SPAN}","msg":"x"}`, ID, SPAN],
+    ['a log line with another hash first', `etag=d41d8cd98f00b204e9800998ecf8427e traceId=${ID} GET /`, ID, ''],
+    ['a UUID that says so', 'trace_id=4bf92f35-77b3-4da6-a3ce-929d0e0e4736', ID, ''],
+    ['a link', `http://127.0.0.1:3200/trace/${ID}?tab=logs`, ID, ''],
+    ['a longer hash', 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', null, ''],
+    ['zeros', '0'.repeat(32), null, ''],
+    ['a query', '{ status = error }', null, ''],
+    ['nothing', '', null, ''],
+  ];
+  for (const [what, text, trace, span] of table) {
+    it(what, () => expect(findTraceId(text)).toEqual(trace === null ? null : { traceId: trace, spanId: span }));
+  }
+});
+
+describe('time ranges', () => {
+  const now = Date.UTC(2026, 10, 22, 17, 0, 0);
+  it('reads relative and absolute times', () => {
+    expect(resolve('now', now)).toBe(now);
+    expect(resolve('now-15m', now)).toBe(now - 900_000);
+    expect(resolve('now-7d', now)).toBe(now - 7 * 86_400_000);
+    expect(resolve('2026-11-22T16:00:00Z', now)).toBe(now - 3_600_000);
+    expect(resolve('1795343881', now)).toBe(1795343881000);
+    expect(resolve('1795343881398540597', now)).toBeCloseTo(1795343881398.54, 1);
+    for (const bad of ['', 'yesterday', 'now-', '2026-13-45']) expect(resolve(bad, now)).toBeNull();
+  });
+  it('says what was chosen and what is wider', () => {
+    expect(describeRange('now-1h', 'now', now)).toBe('Last hour');
+    expect(describeRange('now-3h', '', now)).toBe('Last 3 h');
+    expect(wider('now-1h')?.from).toBe('now-24h');
+    expect(wider('now-30d')).toBeNull();
+  });
+});
+
+describe('text', () => {
+  it('counts and sizes', () => {
+    expect([plural(1, 'span'), plural(1234, 'span'), plural(0, 'child', 'children')]).toEqual(['1 span', '1,234 spans', '0 children']);
+    expect([bytes(12), bytes(2048), bytes(5.5 * 2 ** 30)]).toEqual(['12 B', '2.00 KiB', '5.50 GiB']);
+    expect([ago(0, 12_000), ago(0, 300_000), ago(5000, 0), ago(0, 200)]).toEqual(['12 s ago', '5 min ago', 'in 5 s', 'now']);
+  });
+  it('values keep their type', () => {
+    const v = { arrayValue: { values: [{ stringValue: 'a' }, { intValue: '2' }, { kvlistValue: { values: [{ key: 'k', value: { boolValue: true } }] } }] } };
+    expect(valueText(v)).toBe('["a", 2, {k: true}]');
+    expect([valueType({ intValue: '1' }), valueType({}), valueType({ stringValue: '' }), valueType(undefined)]).toEqual(['int', 'empty', 'string', 'empty']);
+    expect(pretty('{"a":1}')).toBe('{\n  "a": 1\n}');
+    expect(pretty('{a}')).toBe('{a}');
+  });
+});
