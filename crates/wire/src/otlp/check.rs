@@ -1,8 +1,9 @@
 //! The walk over a whole request that decides whether it is taken, before anything is stored.
 
-use super::normalize;
+use super::merge::merge_pieces;
 use super::parts::{EntityRefView, EventView, HeadView, LinkView};
 use super::pb::Payloads;
+use super::schema;
 use super::value::{KeyValueView, ValueView};
 use super::view::{InvalidSpan, LogsRequest, SpanView, TracesRequest};
 use crate::{DecodeError, Problem};
@@ -49,7 +50,7 @@ pub fn check_traces(payload: &[u8]) -> Result<Checked, DecodeError> {
             }
         }
     }
-    Ok(walk.finish(payload, normalize::TRACES))
+    Ok(walk.finish(payload, &schema::TRACES))
 }
 
 /// As [`check_traces`], of an `ExportLogsServiceRequest`. Log records are never rejected: ids that are
@@ -77,7 +78,7 @@ pub fn check_logs(payload: &[u8]) -> Result<Checked, DecodeError> {
             }
         }
     }
-    Ok(walk.finish(payload, normalize::LOGS))
+    Ok(walk.finish(payload, &schema::LOGS))
 }
 
 #[derive(Default)]
@@ -89,7 +90,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn finish(self, payload: &[u8], schema: &'static normalize::Message) -> Checked {
+    fn finish(self, payload: &[u8], schema: &'static schema::Message) -> Checked {
         let counts = [
             (self.without_trace_id, "trace id (16 bytes, not all zero)"),
             (self.without_span_id, "span id (8 bytes, not all zero)"),
@@ -105,7 +106,7 @@ impl Walk {
             without_trace_id: self.without_trace_id,
             without_span_id: self.without_span_id,
             reason: (!reasons.is_empty()).then(|| reasons.join(", ")),
-            normalized: self.in_pieces.then(|| normalize::normalize(payload, schema)),
+            normalized: self.in_pieces.then(|| merge_pieces(payload, schema)),
         }
     }
 

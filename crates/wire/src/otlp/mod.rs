@@ -4,11 +4,15 @@
 
 mod check;
 mod decode;
+mod encode;
+pub mod json;
 mod logs;
-mod normalize;
+mod merge;
 mod parts;
 mod pb;
 mod pb_write;
+pub mod response;
+mod schema;
 mod value;
 pub mod view;
 
@@ -17,5 +21,6 @@ pub use decode::{
     decode_attribute, decode_event, decode_link, decode_log, decode_logs, decode_resource, decode_scope, decode_span,
     decode_text, decode_traces, decode_value,
 };
+pub use encode::{encode_logs, encode_traces, encode_traces_data};
 pub use parts::{EventView, LinkView};
 pub use view::InvalidSpan;

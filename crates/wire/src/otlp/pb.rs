@@ -203,6 +203,11 @@ impl<'a> Payloads<'a> {
         Self { reader: Reader::new(bytes), tag: tag(field, BYTES) }
     }
 
+    /// The payloads of field number `field` in what `reader` has not read yet.
+    pub(crate) fn of(reader: Reader<'a>, field: u32) -> Self {
+        Self { reader, tag: tag(field, BYTES) }
+    }
+
     #[inline(always)]
     fn step(&mut self) -> Result<Option<&'a [u8]>, Problem> {
         while let Some(tag) = self.reader.tag()? {

@@ -284,6 +284,14 @@ impl<'a> SpanView<'a> {
         self.attributes.of(self.raw)
     }
 
+    pub(super) fn event_extent(&self) -> &'a [u8] {
+        self.events.of(self.raw)
+    }
+
+    pub(super) fn link_extent(&self) -> &'a [u8] {
+        self.links.of(self.raw)
+    }
+
     /// The encoded events in the order received; see [`super::decode_event`].
     pub fn events(&self) -> impl Iterator<Item = Result<&'a [u8], DecodeError>> + use<'a> {
         Payloads::new(self.events.of(self.raw), 11)

@@ -1,0 +1,300 @@
+//! Protobuf to JSON, by the tables.
+
+use super::base64;
+use super::text::{put_double, put_hex, put_integer, put_string};
+use crate::otlp::check::DEPTH_MAX;
+use crate::otlp::pb::{Payloads, Reader, tag};
+use crate::otlp::pb_write::put_text;
+use crate::otlp::schema::{
+    ANY_VALUE, ARRAY, BATCHES, Field, KEY_VALUE, Kind, LOGS, MAP, Message, SPAN_EVENTS, SPAN_LINKS, STORED_RESOURCE,
+    STORED_SCHEMA_URL, STORED_SCOPE, TRACES,
+};
+use crate::otlp::view::{KeyValueView, SpanView, ValueView};
+use crate::{DecodeError, Problem};
+
+/// How JSON is to look where dialects differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// As the OTLP specification says: `resourceSpans`, enums as numbers.
+    #[default]
+    Otlp,
+    /// As OTLP, with enums as names (`SPAN_KIND_SERVER`): Tempo's second API.
+    Names,
+    /// As [`Style::Names`], and the outer list is called `batches`: Tempo's first API.
+    Batches,
+}
+
+/// Rewrites an `ExportTraceServiceRequest` (or `TracesData`) as JSON, appended to `out`.
+pub fn traces_to_json(protobuf: &[u8], style: Style, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let message = if style == Style::Batches { &BATCHES } else { &TRACES };
+    Writer { out, style }.run(|writer| {
+        // The outer list is written also when it is empty: an answer without it would look broken.
+        if protobuf.is_empty() {
+            writer.put(if style == Style::Batches { b"{\"batches\":[]}" } else { b"{\"resourceSpans\":[]}" });
+            return Ok(());
+        }
+        writer.message(protobuf, message, 0)
+    })
+}
+
+/// Rewrites an `ExportLogsServiceRequest` (or `LogsData`) as JSON, appended to `out`.
+pub fn logs_to_json(protobuf: &[u8], style: Style, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    Writer { out, style }.run(|writer| {
+        if protobuf.is_empty() {
+            writer.put(b"{\"resourceLogs\":[]}");
+            return Ok(());
+        }
+        writer.message(protobuf, &LOGS, 0)
+    })
+}
+
+/// Appends `{"key":…,"value":{…}}`.
+pub fn write_attribute(attribute: &KeyValueView<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    out.extend_from_slice(b"{\"key\":");
+    put_string(out, attribute.key);
+    out.extend_from_slice(b",\"value\":");
+    write_value(attribute.value, out)?;
+    out.push(b'}');
+    Ok(())
+}
+
+/// Appends a value as OTLP/JSON, such as `{"stringValue":"a"}`.
+pub fn write_value(value: ValueView<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    match value {
+        ValueView::Empty => out.extend_from_slice(b"{}"),
+        ValueView::Str(text) => {
+            out.extend_from_slice(b"{\"stringValue\":");
+            put_string(out, text);
+            out.push(b'}');
+        }
+        ValueView::Bool(true) => out.extend_from_slice(b"{\"boolValue\":true}"),
+        ValueView::Bool(false) => out.extend_from_slice(b"{\"boolValue\":false}"),
+        ValueView::Int(number) => {
+            out.extend_from_slice(b"{\"intValue\":\"");
+            put_integer(out, number);
+            out.extend_from_slice(b"\"}");
+        }
+        ValueView::Double(number) => {
+            out.extend_from_slice(b"{\"doubleValue\":");
+            put_double(out, number);
+            out.push(b'}');
+        }
+        ValueView::Bytes(bytes) => {
+            out.extend_from_slice(b"{\"bytesValue\":\"");
+            base64::encode(bytes, out);
+            out.extend_from_slice(b"\"}");
+        }
+        ValueView::Array(bytes) => {
+            out.extend_from_slice(b"{\"arrayValue\":");
+            Writer { out, style: Style::Otlp }.run(|writer| writer.message(bytes, &ARRAY, 0))?;
+            out.push(b'}');
+        }
+        ValueView::Map(bytes) => {
+            out.extend_from_slice(b"{\"kvlistValue\":");
+            Writer { out, style: Style::Otlp }.run(|writer| writer.message(bytes, &MAP, 0))?;
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+/// Appends a span's events as a JSON array, straight from the request's bytes.
+pub fn write_events(span: &SpanView<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    write_list(span.event_extent(), &SPAN_EVENTS, out)
+}
+
+/// Appends a span's links as a JSON array, straight from the request's bytes.
+pub fn write_links(span: &SpanView<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    write_list(span.link_extent(), &SPAN_LINKS, out)
+}
+
+/// Appends the elements of the repeated `field` of an encoded message as a JSON array.
+pub(super) fn write_list(bytes: &[u8], field: &'static Field, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    Writer { out, style: Style::Otlp }.run(|writer| writer.list(Reader::new(bytes), field, "Span", 0))
+}
+
+/// Appends an encoded `Resource` and the schema URL that stands beside it as one JSON object.
+pub fn write_resource(resource: &[u8], schema_url: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    write_head(resource, schema_url, &STORED_RESOURCE, out)
+}
+
+/// Appends an encoded `InstrumentationScope` and the schema URL that stands beside it as one JSON object.
+pub fn write_scope(scope: &[u8], schema_url: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    write_head(scope, schema_url, &STORED_SCOPE, out)
+}
+
+fn write_head(head: &[u8], schema_url: &[u8], message: &'static Message, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let mut writer = Writer { out, style: Style::Otlp };
+    if schema_url.is_empty() {
+        return writer.run(|writer| writer.message(head, message, 0));
+    }
+    let mut joined = head.to_vec();
+    put_text(&mut joined, STORED_SCHEMA_URL, schema_url);
+    writer.run(|writer| writer.message(&joined, message, 0))
+}
+
+/// Appends an encoded `AnyValue`.
+pub(super) fn write_any_value(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    Writer { out, style: Style::Otlp }.run(|writer| writer.message(bytes, &ANY_VALUE, 0))
+}
+
+/// A message and what is wrong with it.
+type Broken = (&'static str, Problem);
+
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    style: Style,
+}
+
+/// No message of ours has more fields.
+const FIELDS_MAX: usize = 16;
+
+impl Writer<'_> {
+    /// Writes; if that fails, nothing has been appended.
+    fn run(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Broken>) -> Result<(), DecodeError> {
+        let start = self.out.len();
+        write(self).map_err(|(message, problem)| {
+            self.out.truncate(start);
+            DecodeError::protobuf(message, problem)
+        })
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Writes a message as an object, its fields in the order of the table. `depth` counts lists and maps.
+    fn message(&mut self, bytes: &[u8], message: &'static Message, depth: usize) -> Result<(), Broken> {
+        let depth = depth + usize::from(message.nests());
+        if depth > DEPTH_MAX {
+            return Err((message.name, Problem::TooDeep));
+        }
+        let places = find_fields(bytes, message).map_err(|problem| (message.name, problem))?;
+        self.out.push(b'{');
+        let mut comma = false;
+        for (field, place) in message.fields.iter().zip(places) {
+            let Some(value) = place else { continue };
+            if std::mem::replace(&mut comma, true) {
+                self.out.push(b',');
+            }
+            self.out.push(b'"');
+            self.put(field.name.as_bytes());
+            self.put(b"\":");
+            if field.repeated {
+                self.list(value, field, message.name, depth)?;
+            } else {
+                self.value(value, field.kind, message.name, depth)?;
+            }
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// Writes the occurrences of a repeated field from `reader` on, whose next thing is a field header.
+    fn list(
+        &mut self,
+        reader: Reader<'_>,
+        field: &'static Field,
+        name: &'static str,
+        depth: usize,
+    ) -> Result<(), Broken> {
+        self.out.push(b'[');
+        for (index, payload) in Payloads::of(reader, field.number).enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            self.payload(payload.map_err(|problem| (name, problem))?, field.kind, depth)?;
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    /// Writes the value of a singular field from `reader`, which stands behind the field's header.
+    fn value(&mut self, mut reader: Reader<'_>, kind: Kind, name: &'static str, depth: usize) -> Result<(), Broken> {
+        let broken = |problem| (name, problem);
+        match kind {
+            Kind::Id | Kind::Text | Kind::Bytes | Kind::Message(_) => {
+                self.payload(reader.bytes().map_err(broken)?, kind, depth)?;
+            }
+            Kind::Bool => {
+                let truth = reader.varint().map_err(broken)? != 0;
+                self.put(if truth { b"true" } else { b"false" });
+            }
+            Kind::Enum(names) => {
+                let number = reader.varint().map_err(broken)? as i32;
+                match names.iter().find(|(known, _)| *known == number && self.style != Style::Otlp) {
+                    Some((_, name)) => put_string(self.out, name.as_bytes()),
+                    None => put_integer(self.out, number),
+                }
+            }
+            Kind::Uint32 => put_integer(self.out, reader.varint().map_err(broken)? as u32),
+            Kind::Fixed32 => put_integer(self.out, reader.fixed32().map_err(broken)?),
+            Kind::Double => put_double(self.out, f64::from_bits(reader.fixed64().map_err(broken)?)),
+            // JSON numbers are doubles to most readers, so 64-bit integers travel as strings.
+            Kind::Int64 => self.quoted(reader.varint().map_err(broken)? as i64),
+            Kind::Fixed64 => self.quoted(reader.fixed64().map_err(broken)?),
+        }
+        Ok(())
+    }
+
+    fn payload(&mut self, bytes: &[u8], kind: Kind, depth: usize) -> Result<(), Broken> {
+        match kind {
+            Kind::Message(message) if std::ptr::eq(message, &KEY_VALUE) => self.attribute(bytes, depth)?,
+            Kind::Message(message) => self.message(bytes, message, depth)?,
+            Kind::Id => {
+                self.out.push(b'"');
+                put_hex(self.out, bytes);
+                self.out.push(b'"');
+            }
+            Kind::Bytes => {
+                self.out.push(b'"');
+                base64::encode(bytes, self.out);
+                self.out.push(b'"');
+            }
+            _ => put_string(self.out, bytes),
+        }
+        Ok(())
+    }
+
+    /// Attributes are most of what is written: those with a plain value skip the tables.
+    fn attribute(&mut self, bytes: &[u8], depth: usize) -> Result<(), Broken> {
+        let attribute = KeyValueView::read(bytes).map_err(|problem| (KEY_VALUE.name, problem))?;
+        if let ValueView::Array(_) | ValueView::Map(_) = attribute.value {
+            return self.message(bytes, &KEY_VALUE, depth);
+        }
+        // Plain values hold nothing that could be broken.
+        let _ = write_attribute(&attribute, self.out);
+        Ok(())
+    }
+
+    fn quoted(&mut self, number: impl std::fmt::Display) {
+        self.out.push(b'"');
+        put_integer(self.out, number);
+        self.out.push(b'"');
+    }
+}
+
+/// Where the fields of a message are: of a repeated field, the reader before its first occurrence's
+/// header; of a singular one, the reader behind its last occurrence's header.
+fn find_fields<'a>(bytes: &'a [u8], message: &'static Message) -> Result<[Option<Reader<'a>>; FIELDS_MAX], Problem> {
+    let mut places = [None; FIELDS_MAX];
+    let mut reader = Reader::new(bytes);
+    loop {
+        let before = reader;
+        let Some(found) = reader.tag()? else { break };
+        let behind = reader;
+        reader.skip(found)?;
+        let index = message.fields.iter().position(|field| field.number == found >> 3);
+        let Some((field, index)) = index.and_then(|index| Some((message.fields.get(index)?, index))) else { continue };
+        if tag(field.number, field.kind.wire_type()) != found {
+            return Err(Problem::WireType { field: field.number, found: (found & 7) as u8 });
+        }
+        if message.is_one_of {
+            places = [None; FIELDS_MAX];
+        }
+        if let Some(place) = places.get_mut(index) {
+            *place = if field.repeated { place.or(Some(before)) } else { Some(behind) };
+        }
+    }
+    Ok(places)
+}
