@@ -1,0 +1,36 @@
+//! Answers in the request's own format: export responses and `google.rpc.Status`.
+
+use bytes::Bytes;
+use tracewell_wire::otlp::response::{Encoding, PartialSuccess, RpcStatus, Service, encode_export_response};
+
+use crate::pipeline::{Format, Taken};
+use crate::refusal::Refusal;
+use crate::sink::Signal;
+
+/// `ExportTraceServiceResponse` or `ExportLogsServiceResponse`.
+pub(crate) fn taken(format: Format, signal: Signal, taken: &Taken) -> Bytes {
+    let service = match signal {
+        Signal::Traces => Service::Traces,
+        Signal::Logs => Service::Logs,
+    };
+    let partial = (taken.rejected > 0)
+        .then(|| PartialSuccess { rejected: taken.rejected, error_message: taken.reason.clone().unwrap_or_default() });
+    Bytes::from(encode_export_response(service, partial.as_ref(), encoding(format)))
+}
+
+/// `google.rpc.Status`, with RetryInfo where a retry can help.
+pub(crate) fn status(format: Format, refusal: &Refusal) -> Bytes {
+    let status = RpcStatus {
+        code: i32::from(refusal.grpc_code),
+        message: refusal.message.clone().into_owned(),
+        retry_after: refusal.retry_after,
+    };
+    Bytes::from(status.encode(encoding(format)))
+}
+
+fn encoding(format: Format) -> Encoding {
+    match format {
+        Format::Protobuf => Encoding::Protobuf,
+        Format::Json => Encoding::Json,
+    }
+}
