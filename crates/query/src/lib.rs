@@ -1,1 +1,3 @@
-//! Being born.
+//! TraceQL: parsing, planning, execution.
+
+pub mod traceql;
