@@ -155,7 +155,7 @@ fn parse_member(member: &str) -> Option<BaggageItem> {
     let printable = |text: &str| text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
     (is_token(key) && value.bytes().all(is_baggage_octet) && printable(properties)).then(|| BaggageItem {
         key: key.to_owned(),
-        value: percent::decode(value).into_owned(),
+        value: percent::percent_decode(value).into_owned(),
         properties: properties.to_owned(),
     })
 }

@@ -27,6 +27,7 @@ pub use baggage::{Baggage, BaggageError, BaggageItem, BaggagePropagator, MAX_BAG
 pub use carrier::{Extract, Inject};
 pub use composite::{Composite, Propagated, Propagator, UnknownPropagator};
 pub use context::{Context, FLAG_RANDOM, FLAG_SAMPLED};
+pub use percent::percent_decode;
 pub use tracecontext::{TraceContext, TraceParentError};
 pub use tracestate::{MAX_TRACE_STATE_CHARS, MAX_TRACE_STATE_MEMBERS, TraceState, TraceStateError};
 pub use tracewell_model::{ParseIdError, SpanId, TraceId};

@@ -19,7 +19,7 @@ pub(crate) fn encode_into(out: &mut String, text: &str, allowed: impl Fn(u8) -> 
 
 /// Decodes `%XX`. A `%` that no two hex digits follow stands for itself; bytes that are not UTF-8
 /// become U+FFFD (W3C Baggage §3.2.1.3).
-pub(crate) fn decode(text: &str) -> Cow<'_, str> {
+pub fn percent_decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

@@ -1,1 +1,66 @@
-//! Being born.
+//! Instrumentation for Rust applications: `tracing` stays the API, this crate sends what it sees as OTLP.
+//!
+//! It is: a [`TraceLayer`] that encodes spans and events into OTLP protobuf as they end, an exporter on a
+//! thread of its own that batches, retries and bounds ([`Pipeline`]), the context that crosses processes
+//! ([`SpanExt`], [`extract`], [`inject`]), and middleware for HTTP (feature `http`, route templates of axum
+//! with `axum`). It is not: an API of its own for spans, a metrics library, or tied to any async runtime.
+//! It never blocks and never panics in the application; what does not fit is dropped and counted.
+//!
+//! ```text
+//! tracing::span! ──▶ TraceLayer ──▶ SpanData (in the registry) ──close──▶ encoded record
+//! tracing::event! ─▶     │                                                   │
+//!                        └──▶ log record ─────────────────────────▶ Source (one per service)
+//!                                                                             │
+//!                                               exporter thread ◀── bounded queue
+//!                                                     └─ OTLP/HTTP protobuf, retry, gzip
+//! ```
+//!
+//! One line starts it, with the environment variables of the OpenTelemetry specification:
+//!
+//! ```no_run
+//! let _guard = tracewell_sdk::init(); // flushes when it is dropped
+//! tracing::info_span!("work", order.id = 42).in_scope(|| tracing::info!("started"));
+//! ```
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | who emits |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `_HEADERS`, `_TIMEOUT`, `_COMPRESSION` | where to, also with `_TRACES_` and `_LOGS_` |
+//! | `OTEL_TRACES_EXPORTER`, `OTEL_LOGS_EXPORTER` | `otlp` (default) or `none` |
+//! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces |
+//! | `OTEL_BSP_*`, `OTEL_BLRP_*` | batching of spans and of log records |
+//! | `OTEL_SPAN_*_LIMIT`, `OTEL_ATTRIBUTE_*_LIMIT` | size of one span |
+//! | `OTEL_PROPAGATORS` | header formats |
+//! | `RUST_LOG` | which spans and events |
+
+mod client;
+mod config;
+mod exporter;
+mod ext;
+mod id;
+mod init;
+mod layer;
+mod log;
+mod pipeline;
+mod proto;
+mod queue;
+mod resource;
+mod sampler;
+mod span;
+mod value;
+mod visit;
+
+#[cfg(feature = "http")]
+pub mod http;
+
+pub use config::{Config, Destination, Limits, Signal, Warning};
+pub use ext::{SpanExt, current_context, extract, inject};
+pub use init::{Guard, init};
+pub use layer::TraceLayer;
+pub use pipeline::{Pipeline, StartError, Tracer};
+pub use queue::SignalStats;
+pub use resource::Resource;
+pub use sampler::Sampler;
+pub use span::{SpanKind, StatusCode};
+pub use tracewell_propagate as propagate;
+pub use value::Value;

@@ -1,0 +1,232 @@
+//! The exporter thread: batches, sends, retries, counts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::client::{Answer, Client};
+use crate::config::Signal;
+use crate::id;
+use crate::proto;
+use crate::queue::{Shared, Source};
+
+/// The first pause before a retry; each further one is twice as long, with jitter.
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+
+/// The longest pause between two attempts, unless the receiver asks for a longer one.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// The longest pause that a receiver may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Problems are told at most this often.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Receives one sentence about a problem with exporting.
+pub(crate) type Report = Box<dyn Fn(&str) + Send>;
+
+/// Records of one source that wait to be put into a request.
+struct Pending {
+    source: Arc<Source>,
+    records: Vec<u8>,
+    /// Bytes already sent.
+    at: usize,
+}
+
+/// One request.
+struct Batch {
+    body: Vec<u8>,
+    records: usize,
+    bytes: usize,
+}
+
+pub(crate) struct Exporter {
+    shared: Arc<Shared>,
+    client: Client,
+    report: Report,
+    reported: Option<Instant>,
+    pending: [VecDeque<Pending>; 2],
+    scope: Vec<u8>,
+}
+
+/// Tells everyone who waits that the thread is gone, however it ends.
+struct Stopped(Arc<Shared>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.stopped();
+    }
+}
+
+impl Exporter {
+    pub(crate) fn new(shared: Arc<Shared>, client: Client, report: Report) -> Self {
+        let mut scope = Vec::new();
+        proto::message(&mut scope, 1, |buffer| {
+            proto::bytes(buffer, 1, env!("CARGO_PKG_NAME").as_bytes());
+            proto::bytes(buffer, 2, env!("CARGO_PKG_VERSION").as_bytes());
+        });
+        Self { shared, client, report, reported: None, pending: Default::default(), scope }
+    }
+
+    /// Runs until shutdown is asked for.
+    pub(crate) fn run(mut self) {
+        let _stopped = Stopped(Arc::clone(&self.shared));
+        // Nothing that happens on this thread may become telemetry.
+        tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), || self.run_quietly());
+    }
+
+    fn run_quietly(&mut self) {
+        let mut due = Signal::ALL.map(|signal| Instant::now() + self.delay(signal));
+        let mut flushed = 0;
+        loop {
+            let woken = self.shared.sleep(due[0].min(due[1]));
+            let flushes = self.shared.flushes_asked();
+            let ending = self.shared.deadline().is_some();
+            for signal in Signal::ALL {
+                let all = ending || flushes > flushed || due[signal as usize] <= Instant::now();
+                if all || woken {
+                    self.export(signal, all);
+                }
+                if all {
+                    due[signal as usize] = Instant::now() + self.delay(signal);
+                }
+            }
+            flushed = flushes;
+            self.shared.flushed(flushes);
+            if ending {
+                return;
+            }
+        }
+    }
+
+    fn delay(&self, signal: Signal) -> Duration {
+        self.shared.config.destination(signal).delay
+    }
+
+    /// Sends what is queued: everything, or whole batches only.
+    fn export(&mut self, signal: Signal, all: bool) {
+        let max = self.shared.config.destination(signal).batch_records_max;
+        let queued = || self.shared.counters[signal as usize].queued_records.load(Ordering::Relaxed);
+        // Records that arrive while this runs are for the next round, else a flush might never end.
+        let mut rest = queued();
+        while rest > 0 && (all || rest >= max) {
+            self.collect(signal);
+            let Some(batch) = self.next_batch(signal, max) else { return };
+            rest = rest.saturating_sub(batch.records);
+            self.send(signal, &batch);
+            self.shared.release(signal, batch.records, batch.bytes);
+        }
+    }
+
+    fn collect(&mut self, signal: Signal) {
+        for source in self.shared.sources() {
+            let records = source.take(signal);
+            if !records.is_empty() {
+                self.pending[signal as usize].push_back(Pending { source, records, at: 0 });
+            }
+        }
+    }
+
+    /// Builds a request of at most `max` records: one `ResourceSpans` or `ResourceLogs` for each source.
+    fn next_batch(&mut self, signal: Signal, max: usize) -> Option<Batch> {
+        let mut batch = Batch { body: Vec::new(), records: 0, bytes: 0 };
+        while batch.records < max
+            && let Some(pending) = self.pending[signal as usize].front_mut()
+        {
+            let mut rest = pending.records.get(pending.at..).unwrap_or_default();
+            let before = rest;
+            while batch.records < max
+                && let Some(field) = proto::next_field(&mut rest)
+            {
+                batch.records += 1;
+                batch.bytes += field.content.len();
+            }
+            let taken = before.get(..before.len() - rest.len()).unwrap_or_default();
+            let (source, scope) = (&pending.source, &self.scope);
+            proto::message(&mut batch.body, 1, |buffer| {
+                buffer.extend_from_slice(&source.resource);
+                proto::message(buffer, 2, |buffer| {
+                    buffer.extend_from_slice(scope);
+                    buffer.extend_from_slice(taken);
+                });
+            });
+            pending.at += taken.len();
+            if rest.is_empty() || taken.is_empty() {
+                self.pending[signal as usize].pop_front();
+            }
+        }
+        (batch.records > 0).then_some(batch)
+    }
+
+    /// Sends one request, again and again where that may help, until it is accepted or given up.
+    fn send(&mut self, signal: Signal, batch: &Batch) {
+        let to = self.shared.config.destination(signal).clone();
+        let Some(url) = &to.url else { return };
+        let counters = Arc::clone(&self.shared);
+        let counters = &counters.counters[signal as usize];
+        let records = batch.records as u64;
+        let body = self.client.prepare(&batch.body, to.gzip);
+        let give_up = Instant::now() + self.shared.config.retry_for;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let left = |until: Instant| until.saturating_duration_since(Instant::now());
+            let timeout = self.shared.deadline().map_or(to.timeout, |deadline| to.timeout.min(left(deadline)));
+            let (why, retry_after) = match self.client.post(url, &to.headers, &body, timeout) {
+                Answer::Accepted { rejected, message } => {
+                    let rejected = rejected.min(records);
+                    counters.exported.fetch_add(records - rejected, Ordering::Relaxed);
+                    counters.rejected.fetch_add(rejected, Ordering::Relaxed);
+                    if rejected > 0 || !message.is_empty() {
+                        self.tell(&format!("{url} rejected {rejected} of {records} records: {message}"));
+                    }
+                    return;
+                }
+                Answer::Refused { why } => {
+                    counters.failed.fetch_add(records, Ordering::Relaxed);
+                    self.tell(&format!("{url} refused {records} records, which are lost: {why}"));
+                    return;
+                }
+                Answer::Later { why, retry_after } => (why, retry_after),
+            };
+            let pause = match retry_after {
+                Some(asked) => asked.min(RETRY_AFTER_MAX).max(BACKOFF_MIN / 5),
+                None => jittered(backoff),
+            };
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+            let resume = Instant::now() + pause;
+            let last = self.shared.deadline().map_or(give_up, |deadline| deadline.min(give_up));
+            if resume >= last || !self.pause(resume, last) {
+                counters.failed.fetch_add(records, Ordering::Relaxed);
+                self.tell(&format!("{url} cannot be reached, {records} records are lost: {why}"));
+                return;
+            }
+            counters.retries.fetch_add(1, Ordering::Relaxed);
+            self.tell(&format!("{url} is not available, trying again: {why}"));
+        }
+    }
+
+    /// Waits before a retry; false when a shutdown that was asked for meanwhile leaves no time for it.
+    fn pause(&self, resume: Instant, last: Instant) -> bool {
+        // Being woken by new records must not shorten the pause.
+        while self.shared.sleep(resume.min(last)) {
+            if self.shared.deadline().is_some_and(|deadline| resume >= deadline) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tell(&mut self, problem: &str) {
+        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            self.reported = Some(Instant::now());
+            (self.report)(problem);
+        }
+    }
+}
+
+/// Between half and all of `pause`, so that clients that failed together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let share = (id::random() >> 40) as f64 / (1u64 << 24) as f64;
+    pause.mul_f64(0.5 + share / 2.0)
+}

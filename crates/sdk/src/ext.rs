@@ -1,0 +1,136 @@
+//! What `tracing` has no words for: remote parents, links, attributes with keys known only at run time.
+
+use std::borrow::Cow;
+
+use tracewell_propagate::{Context, Extract, Inject, Propagated};
+use tracing::{Dispatch, Span, dispatcher};
+use tracing_subscriber::Registry;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::Value;
+use crate::layer::{self, TraceLayer};
+use crate::proto;
+use crate::span::{Recording, SpanData};
+
+/// Field number of the attributes of a link.
+const LINK_ATTRIBUTES: u32 = 4;
+
+/// More for [`tracing::Span`]. Every method does nothing where the span is disabled, or where its
+/// subscriber has no [`TraceLayer`] over [`tracing_subscriber::Registry`].
+pub trait SpanExt {
+    /// Makes the span a child of a span in another process. To be called before the span has children
+    /// and before its own context is asked for: those who saw its former identity keep it.
+    fn set_parent(&self, parent: &Context);
+
+    /// As [`SpanExt::set_parent`], with the baggage that came along.
+    fn set_remote(&self, remote: &Propagated);
+
+    /// The span's identity, to be sent to another process.
+    fn context(&self) -> Option<Context>;
+
+    /// The span's identity with the baggage of its request.
+    fn propagated(&self) -> Propagated;
+
+    /// Points to a span that this one has to do with but is not a child of, such as the producer of a message.
+    fn add_link(&self, to: &Context, attributes: &[(&str, Value)]);
+
+    /// Sets an attribute.
+    fn set_attribute(&self, key: &str, value: impl Into<Value>);
+
+    /// Renames the span.
+    fn set_name(&self, name: impl Into<Cow<'static, str>>);
+
+    /// Sets the end to now, where the work is over before the last handle is dropped.
+    fn end(&self);
+}
+
+impl SpanExt for Span {
+    fn set_parent(&self, parent: &Context) {
+        self.set_remote(&Propagated { context: Some(parent.clone()), ..Propagated::default() });
+    }
+
+    fn set_remote(&self, remote: &Propagated) {
+        with_data(self, |layer, data| layer.adopt(data, remote));
+    }
+
+    fn context(&self) -> Option<Context> {
+        self.propagated().context
+    }
+
+    fn propagated(&self) -> Propagated {
+        let found = with_data(self, |layer, data| {
+            layer.settle(data);
+            layer::propagated(data)
+        });
+        found.unwrap_or_default()
+    }
+
+    fn add_link(&self, to: &Context, attributes: &[(&str, Value)]) {
+        let mut encoded = Vec::new();
+        for (key, value) in attributes {
+            proto::key_value(&mut encoded, LINK_ATTRIBUTES, key, value.as_ref());
+        }
+        with_recording(self, |layer, recording| recording.add_link(&layer.config().limits, to, &encoded));
+    }
+
+    fn set_attribute(&self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        with_recording(self, |layer, recording| {
+            layer::set_attribute(recording, key, value.as_ref(), layer.config());
+        });
+    }
+
+    fn set_name(&self, name: impl Into<Cow<'static, str>>) {
+        let name = name.into();
+        with_recording(self, |_, recording| recording.name = name);
+    }
+
+    fn end(&self) {
+        with_recording(self, |_, recording| {
+            let now = recording.now_unix_nano();
+            recording.end_unix_nano.get_or_insert(now);
+        });
+    }
+}
+
+fn with_data<T>(span: &Span, act: impl FnOnce(&TraceLayer, &mut SpanData) -> T) -> Option<T> {
+    span.with_subscriber(|(id, dispatch): (&tracing::Id, &Dispatch)| {
+        let layer = dispatch.downcast_ref::<TraceLayer>()?;
+        let registry = dispatch.downcast_ref::<Registry>()?;
+        let span = registry.span(id)?;
+        let mut extensions = span.extensions_mut();
+        Some(act(layer, extensions.get_mut::<SpanData>()?))
+    })
+    .flatten()
+}
+
+fn with_recording(span: &Span, act: impl FnOnce(&TraceLayer, &mut Recording)) {
+    with_data(span, |layer, data| {
+        if let Some(recording) = &mut data.recording {
+            act(layer, recording);
+        }
+    });
+}
+
+/// The identity of the current span.
+pub fn current_context() -> Option<Context> {
+    Span::current().context()
+}
+
+/// What the headers of an incoming request carry, in the formats of the current subscriber's configuration.
+pub fn extract(carrier: &dyn Extract) -> Propagated {
+    dispatcher::get_default(|dispatch| {
+        let layer = dispatch.downcast_ref::<TraceLayer>();
+        layer.map(|layer| layer.config().propagators.extract(carrier)).unwrap_or_default()
+    })
+}
+
+/// Writes the identity of `span` and its baggage to the headers of an outgoing request.
+pub fn inject(span: &Span, carrier: &mut dyn Inject) {
+    let propagated = span.propagated();
+    span.with_subscriber(|(_, dispatch)| {
+        if let Some(layer) = dispatch.downcast_ref::<TraceLayer>() {
+            layer.config().propagators.inject(&propagated, carrier);
+        }
+    });
+}

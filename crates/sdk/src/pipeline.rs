@@ -1,0 +1,125 @@
+//! From configuration to a running exporter, and one layer for each service.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing::Dispatch;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::Resource;
+use crate::client::Client;
+use crate::config::{Config, Signal};
+use crate::exporter::{Exporter, Report};
+use crate::layer::TraceLayer;
+use crate::queue::{Shared, SignalStats, Source, lock};
+
+/// Why no pipeline could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The operating system gave no thread.
+    #[error("the exporter's thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// One exporter thread with its queue. Any number of services of one process share it:
+///
+/// ```no_run
+/// # fn main() -> Result<(), tracewell_sdk::StartError> {
+/// use tracewell_sdk::{Config, Pipeline, Resource};
+/// use tracing::instrument::WithSubscriber;
+///
+/// let pipeline = Pipeline::start(Config::to_endpoint("http://127.0.0.1:4318"))?;
+/// let cart = pipeline.tracer(&Resource::new("cart")).dispatch();
+/// let orders = pipeline.tracer(&Resource::new("orders")).dispatch();
+/// let serve = async {};
+/// let served = serve.with_subscriber(cart); // everything below belongs to `cart`
+/// # drop((served, orders));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it sends what is queued, for at most [`Config::shutdown_timeout`].
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Pipeline {
+    /// Starts the exporter. Problems with exporting go to stderr, at most once a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Thread`] where no thread can be had.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, |problem| eprintln!("tracewell: {problem}"))
+    }
+
+    /// As [`Pipeline::start`], with another place for problems. `report` runs on the exporter's thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Thread`] where no thread can be had.
+    pub fn start_with(config: Config, report: impl Fn(&str) + Send + 'static) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::new(config));
+        let report: Report = Box::new(report);
+        let exporter = Exporter::new(Arc::clone(&shared), Client::new(), report);
+        let thread = std::thread::Builder::new().name("tracewell-export".to_owned()).spawn(move || exporter.run())?;
+        shared.set_thread(thread.thread().clone());
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// A tracer for one service.
+    pub fn tracer(&self, resource: &Resource) -> Tracer {
+        Tracer { shared: Arc::clone(&self.shared), source: self.shared.add_source(resource.encode()) }
+    }
+
+    /// Waits until everything that is queued now has been sent or given up; false when `timeout` was too short.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.shared.flush(timeout)
+    }
+
+    /// What became of the records of one signal.
+    pub fn stats(&self, signal: Signal) -> SignalStats {
+        self.shared.counters[signal as usize].stats()
+    }
+
+    /// Sends what is queued and ends the exporter, within `timeout`; false when that was too short.
+    /// Records that come later are queued up to the limit and never sent.
+    pub fn shutdown(&self, timeout: Duration) -> bool {
+        let Some(thread) = lock(&self.thread).take() else { return true };
+        let ended = self.shared.shutdown(timeout);
+        if ended {
+            // The thread has said that it is done; a panic in it has nobody to go to.
+            let _ = thread.join();
+        }
+        ended
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.shutdown(self.shared.config.shutdown_timeout);
+    }
+}
+
+/// Makes layers for one service of a [`Pipeline`]. Clones belong to the same service.
+#[derive(Clone)]
+pub struct Tracer {
+    shared: Arc<Shared>,
+    source: Arc<Source>,
+}
+
+impl Tracer {
+    /// A layer for a subscriber of one's own.
+    pub fn layer(&self) -> TraceLayer {
+        TraceLayer::new(Arc::clone(&self.shared), Arc::clone(&self.source))
+    }
+
+    /// A subscriber with nothing but the layer, to run a service's tasks under
+    /// (`future.with_subscriber(dispatch)`).
+    pub fn dispatch(&self) -> Dispatch {
+        Dispatch::new(Registry::default().with(self.layer()))
+    }
+}
