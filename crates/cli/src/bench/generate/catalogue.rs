@@ -80,7 +80,7 @@ macro_rules! services {
 #[rustfmt::skip]
 pub const SERVICES: &[Service] = services! {
 //  name              layer lang  transport database cache queue pods nouns
-    "gateway"          0 Go     Http None     true  false 4 ["cart" "order" "product" "account" "search" "return"];
+    "gateway"          0 Go     Http None     true  false 4 ["cart" "order" "product" "account" "search" "return" "dispute"];
 
     "storefront"       1 Node   Http None     true  false 4 ["page" "product" "cart"];
     "mobile-bff"       1 Node   Http None     true  false 3 ["feed" "product" "order"];

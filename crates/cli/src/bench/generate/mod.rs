@@ -183,7 +183,7 @@ mod tests {
         found
     }
 
-    fn all<'a>(message: &'a [u8], number: u64) -> impl Iterator<Item = &'a [u8]> {
+    fn all(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
         fields(message).into_iter().filter(move |(field, _)| *field == number).map(|(_, content)| content)
     }
 

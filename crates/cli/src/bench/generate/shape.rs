@@ -2,7 +2,7 @@
 
 use super::rng::Rng;
 use super::template;
-use super::world::{Call, InstanceId, OperationId, RARE_ENTRY, TemplateId, World};
+use super::world::{Call, InstanceId, OperationId, RARE_ENTRIES, TemplateId, World};
 
 /// The largest trace.
 pub const SPANS_MAX: usize = 2000;
@@ -71,8 +71,12 @@ impl Shaper {
         // Log-normal with a mean near 20, and a few giants: batch jobs, loops over everything in a basket.
         let size = if rng.chance(0.002) { rng.log_uniform(200.0, 2000.0) } else { rng.log_normal(12.0, 1.0) };
         let budget = (size as usize).clamp(1, spans_max.min(SPANS_MAX));
-        let (rare, entries) = (world.entries.len() - 1, &world.entries);
-        let entry = if rng.chance(RARE_ENTRY) { entries[rare] } else { entries[rng.skewed(rare as u64) as usize] };
+        let (frequent, rare) = world.entries.split_at(world.entries.len() - template::VERBS.len());
+        let entry = if rng.chance(RARE_ENTRIES) {
+            rare[rng.index(rare.len())]
+        } else {
+            frequent[rng.skewed(frequent.len() as u64) as usize]
+        };
         self.spans.clear();
         let service = world.operations[entry as usize].service;
         let instance = world.pick_instance(service, rng);

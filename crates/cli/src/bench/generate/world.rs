@@ -56,7 +56,7 @@ pub struct World {
     pub templates: Vec<Template>,
     /// Operations.
     pub operations: Vec<Operation>,
-    /// The gateway's operations, from the most frequent; the last one is rare.
+    /// The gateway's operations, from the most frequent; those of its last noun are rare.
     pub entries: Vec<OperationId>,
     /// Encoded `InstrumentationScope`s of each service.
     pub scopes: Vec<[Vec<u8>; 4]>,
@@ -64,8 +64,8 @@ pub struct World {
     callers: Vec<u32>,
 }
 
-/// Share of requests that go to the rare last entry.
-pub const RARE_ENTRY: f64 = 0.001;
+/// Share of requests for the gateway's last noun.
+pub const RARE_ENTRIES: f64 = 0.001;
 
 impl World {
     /// The shop for a seed.
