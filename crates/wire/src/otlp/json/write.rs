@@ -18,7 +18,8 @@ pub enum Style {
     /// As the OTLP specification says: `resourceSpans`, enums as numbers.
     #[default]
     Otlp,
-    /// As OTLP, with enums as names (`SPAN_KIND_SERVER`): Tempo's second API.
+    /// Protobuf's own JSON mapping, without OTLP's exceptions: enums as names (`SPAN_KIND_SERVER`) and ids in base64.
+    /// Tempo's second API.
     Names,
     /// As [`Style::Names`], and the outer list is called `batches`: Tempo's first API.
     Batches,
@@ -241,12 +242,12 @@ impl Writer<'_> {
         match kind {
             Kind::Message(message) if std::ptr::eq(message, &KEY_VALUE) => self.attribute(bytes, depth)?,
             Kind::Message(message) => self.message(bytes, message, depth)?,
-            Kind::Id => {
+            Kind::Id if self.style == Style::Otlp => {
                 self.out.push(b'"');
                 put_hex(self.out, bytes);
                 self.out.push(b'"');
             }
-            Kind::Bytes => {
+            Kind::Id | Kind::Bytes => {
                 self.out.push(b'"');
                 base64::encode(bytes, self.out);
                 self.out.push(b'"');
