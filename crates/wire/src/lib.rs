@@ -6,6 +6,8 @@
 //! length that the input merely claims, or takes more than linear time, whatever the bytes.
 //!
 //! ```text
+//! files ──▶ file::read_traces ──▶ model          Jaeger JSON ──▶ jaeger::json ──▶ model
+//!
 //! OTLP/JSON ──▶ otlp::json ──▶ OTLP protobuf ──▶ otlp::check_traces ──▶ (WAL)
 //!                                   │
 //!                                   ├─▶ otlp::view     borrowed spans, no allocation (ingest)
@@ -13,6 +15,8 @@
 //! ```
 
 mod error;
+pub mod file;
+pub mod jaeger;
 pub mod otlp;
 
 pub use error::{DecodeError, JsonError, Problem, ProtobufError};

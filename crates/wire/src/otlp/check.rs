@@ -33,6 +33,10 @@ pub struct Checked {
 /// Walks every byte of an `ExportTraceServiceRequest`: after `Ok` no view of it and no `decode_*` of a
 /// part of it fails. Takes linear time and allocates nothing where the request is in order.
 pub fn check_traces(payload: &[u8]) -> Result<Checked, DecodeError> {
+    walk_traces(payload)?.finish(payload, &schema::TRACES, walk_traces)
+}
+
+fn walk_traces(payload: &[u8]) -> Result<Walk, DecodeError> {
     let mut walk = Walk::default();
     for (index, group) in TracesRequest::new(payload).resource_spans().enumerate() {
         let inside = |error: DecodeError| error.inside(format_args!("resource_spans[{index}]"));
@@ -50,12 +54,16 @@ pub fn check_traces(payload: &[u8]) -> Result<Checked, DecodeError> {
             }
         }
     }
-    Ok(walk.finish(payload, &schema::TRACES))
+    Ok(walk)
 }
 
 /// As [`check_traces`], of an `ExportLogsServiceRequest`. Log records are never rejected: ids that are
 /// not valid mean that a record belongs to no trace.
 pub fn check_logs(payload: &[u8]) -> Result<Checked, DecodeError> {
+    walk_logs(payload)?.finish(payload, &schema::LOGS, walk_logs)
+}
+
+fn walk_logs(payload: &[u8]) -> Result<Walk, DecodeError> {
     let mut walk = Walk::default();
     for (index, group) in LogsRequest::new(payload).resource_logs().enumerate() {
         let inside = |error: DecodeError| error.inside(format_args!("resource_logs[{index}]"));
@@ -78,7 +86,7 @@ pub fn check_logs(payload: &[u8]) -> Result<Checked, DecodeError> {
             }
         }
     }
-    Ok(walk.finish(payload, &schema::LOGS))
+    Ok(walk)
 }
 
 #[derive(Default)]
@@ -90,7 +98,21 @@ struct Walk {
 }
 
 impl Walk {
-    fn finish(self, payload: &[u8], schema: &'static schema::Message) -> Checked {
+    /// Merges the pieces if there are any, and walks what comes out of it.
+    fn finish(
+        self,
+        payload: &[u8],
+        schema: &'static schema::Message,
+        again: fn(&[u8]) -> Result<Walk, DecodeError>,
+    ) -> Result<Checked, DecodeError> {
+        if !self.in_pieces {
+            return Ok(self.counts(None));
+        }
+        let merged = merge_pieces(payload, schema)?;
+        Ok(again(&merged)?.counts(Some(merged)))
+    }
+
+    fn counts(self, normalized: Option<Vec<u8>>) -> Checked {
         let counts = [
             (self.without_trace_id, "trace id (16 bytes, not all zero)"),
             (self.without_span_id, "span id (8 bytes, not all zero)"),
@@ -106,7 +128,7 @@ impl Walk {
             without_trace_id: self.without_trace_id,
             without_span_id: self.without_span_id,
             reason: (!reasons.is_empty()).then(|| reasons.join(", ")),
-            normalized: self.in_pieces.then(|| merge_pieces(payload, schema)),
+            normalized,
         }
     }
 

@@ -28,3 +28,9 @@ pub use write::{
     Style, logs_to_json, traces_to_json, write_attribute, write_events, write_links, write_resource, write_scope,
     write_value,
 };
+
+/// The bytes that a text in base64 stands for, in either alphabet, with or without padding.
+pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    base64::decode(text, &mut bytes).map(|()| bytes)
+}
