@@ -26,6 +26,11 @@ impl Budget {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// Most that may be charged.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
     /// Opens a reservation for a request that announces `announced_bytes` (0 where it does not say). The announcement is
     /// compared with what is free but not charged: a client that announces much and sends nothing holds nothing.
     pub(crate) fn open(self: &Arc<Self>, announced_bytes: u64) -> Option<Reservation> {

@@ -137,7 +137,7 @@ impl Default for Cors {
     }
 }
 
-/// What an exporter of metrics or profiles is told. It is counted either way.
+/// What an exporter of metrics or profiles is told. Either way it is counted as `unsupported_signal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OtherSignals {

@@ -99,7 +99,7 @@ where
     } else {
         cell.request();
         let mut reader = BodyReader::new(&mut body, cell, &shared.config.limits, None);
-        export(shared, route, media_type, &parts, &mut reader).await
+        export(shared, route, media_type, &parts, &mut reader, peer).await
     };
     let mut answer = result.unwrap_or_else(|refusal| {
         cell.refused(&refusal, peer);
@@ -136,6 +136,7 @@ async fn export<B>(
     media_type: Option<MediaType>,
     parts: &Parts,
     reader: &mut BodyReader<'_, B>,
+    peer: SocketAddr,
 ) -> Result<Response<Reply>, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -152,7 +153,9 @@ where
         Route::Export(signal) => signal,
         Route::Other(what) if shared.config.other_signals == OtherSignals::Discard => {
             discard(reader, shared.config.limits.body_bytes_max).await?;
-            tracing::debug!("discarded {what}");
+            // The client hears of a success; the operator can see what became of it.
+            let cell = shared.stats.cell(Receiver::OtlpHttp, None);
+            cell.refused(&unsupported_signal(what), peer);
             let media_type = media_type.unwrap_or(JSON);
             return Ok(success(media_type, answer::taken(media_type.format, Signal::Traces, &Taken::default())));
         }
@@ -229,9 +232,10 @@ fn content_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 }
 
 pub(crate) fn unsupported_signal(what: &str) -> Refusal {
+    let how = if what == "metrics" { " (OTEL_METRICS_EXPORTER=none)" } else { "" };
     let message = format!(
-        "{what} are not stored, only traces and logs are; turn the exporter off (OTEL_METRICS_EXPORTER=none) or let the \
-         server discard them (other_signals = \"discard\")"
+        "{what} are not stored, only traces and logs are; turn the exporter off{how} or let the server discard them \
+         (other_signals = \"discard\")"
     );
     Refusal::new(Reason::UnsupportedSignal, message)
 }

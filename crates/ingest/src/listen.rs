@@ -50,7 +50,7 @@ impl BindError {
             io::ErrorKind::AddrNotAvailable => {
                 (format!("address {addr} does not belong to this machine"), "choose one that does with")
             }
-            _ => (format!("cannot listen on {addr}: {source}"), "choose another address with"),
+            _ => (format!("cannot listen on {addr}"), "choose another address with"),
         };
         Self { addr, receiver, problem, remedy, source }
     }
@@ -98,8 +98,8 @@ pub async fn bind(config: IngestConfig, sink: Arc<dyn Sink>) -> Result<Listeners
         listener.local_addr().ok()
     };
     let (grpc_addr, http_addr) = (addr_of(Receiver::OtlpGrpc), addr_of(Receiver::OtlpHttp));
-    let stats = Arc::new(Stats::new());
     let budget = Budget::new(config.limits.in_flight_bytes_max);
+    let stats = Arc::new(Stats::new(Arc::clone(&budget)));
     let shared = Arc::new(Shared::new(config, sink, Arc::clone(&stats), budget));
     Ok(Listeners { grpc_addr, http_addr, stats, listeners, endpoint: Endpoint { shared } })
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::budget::Budget;
 use crate::refusal::{Reason, Refusal};
 use crate::sink::Signal;
 
@@ -37,8 +38,9 @@ impl Receiver {
 }
 
 /// Counters since the start, shared by all listeners. Reading never stops a writer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
+    budget: Arc<Budget>,
     receivers: [ReceiverStats; Receiver::ALL.len()],
 }
 
@@ -98,6 +100,10 @@ pub struct LastError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
+    /// Bytes of the requests that are being read, checked or stored.
+    pub in_flight_bytes: u64,
+    /// Bound of the above; past it requests are refused as `overloaded`.
+    pub in_flight_bytes_max: u64,
     /// One entry per receiver, in the order of [`Receiver::ALL`].
     pub receivers: Vec<ReceiverSnapshot>,
 }
@@ -148,8 +154,8 @@ pub struct RefusedSnapshot {
 
 impl Stats {
     /// Counters at zero.
-    pub fn new() -> Self {
-        Self::default()
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, receivers: Default::default() }
     }
 
     /// The counters as they are now. Each is exact; together they are not one instant.
@@ -167,7 +173,11 @@ impl Stats {
                 ],
             }
         });
-        Snapshot { receivers: receivers.collect() }
+        Snapshot {
+            in_flight_bytes: self.budget.used_bytes(),
+            in_flight_bytes_max: self.budget.max_bytes(),
+            receivers: receivers.collect(),
+        }
     }
 
     fn receiver(&self, receiver: Receiver) -> &ReceiverStats {
@@ -287,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_lists_what_happened_and_nothing_else() {
-        let stats = Stats::new();
+        let stats = Stats::new(Budget::new(1000));
         let cell = stats.cell(Receiver::OtlpHttp, Some(Signal::Traces));
         let peer = "127.0.0.1:9".parse().unwrap();
         cell.request();
@@ -306,6 +316,7 @@ mod tests {
         assert_eq!(traces.refused.len(), 1);
 
         let json = serde_json::to_value(&snapshot).unwrap();
+        assert_eq!(json["inFlightBytesMax"], 1000);
         assert_eq!(json["receivers"][1]["name"], "otlp_http");
         assert_eq!(json["receivers"][1]["signals"][0]["refused"]["too_large"]["count"], 2);
         assert_eq!(json["receivers"][1]["signals"][0]["itemsAccepted"], 3);

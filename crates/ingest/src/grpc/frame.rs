@@ -3,12 +3,11 @@
 use bytes::{Buf, Bytes};
 use http_body::Body;
 
-use crate::body::{Assembler, BodyReader, Payload, overloaded};
+use crate::body::{Assembler, BodyReader, Payload, overloaded, too_large};
+use crate::budget::Reservation;
 use crate::config::Limits;
 use crate::inflate::Encoding;
 use crate::refusal::{Reason, Refusal, code};
-
-use crate::budget::Reservation;
 
 /// Bytes before a message.
 const PREFIX_BYTES: usize = 5;
@@ -48,6 +47,10 @@ where
         (1, _) => Encoding::Identity,
         _ => return Err(framing("the flag of a message is neither 0 nor 1; is the client speaking gRPC?")),
     };
+    // What is too large will never fit; only what would fit at another time is to be retried.
+    if u64::from(length) > limits.body_bytes_max {
+        return Err(too_large(limits.body_bytes_max));
+    }
     if !reservation.fits(u64::from(length)) {
         return Err(overloaded(limits.retry_after()));
     }

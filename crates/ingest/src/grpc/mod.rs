@@ -94,7 +94,7 @@ where
             cell.refused(&refusal, peer);
             return plain(status, &refusal);
         }
-        None => dispatch(shared, call, &parts, &mut body).await,
+        None => dispatch(shared, call, &parts, &mut body, peer).await,
     };
     match result {
         Ok(message) => succeeded(&message),
@@ -129,7 +129,13 @@ fn not_grpc(parts: &Parts) -> Option<(StatusCode, Refusal)> {
     None
 }
 
-async fn dispatch<B>(shared: &Arc<Shared>, call: Call, parts: &Parts, body: &mut B) -> Result<Bytes, Refusal>
+async fn dispatch<B>(
+    shared: &Arc<Shared>,
+    call: Call,
+    parts: &Parts,
+    body: &mut B,
+    peer: SocketAddr,
+) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -146,7 +152,8 @@ where
         }
         Call::Other(what) if shared.config.other_signals == OtherSignals::Discard => {
             discard(&mut reader, limits.body_bytes_max).await?;
-            tracing::debug!("discarded {what}");
+            // The client hears of a success; the operator can see what became of it.
+            shared.stats.cell(Receiver::OtlpGrpc, None).refused(&unsupported_signal(what), peer);
             return Ok(Bytes::new());
         }
         Call::Other(what) => return Err(unsupported_signal(what)),
