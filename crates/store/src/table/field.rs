@@ -91,6 +91,17 @@ impl Field {
     pub fn attr(key: &str, kind: AttrType) -> Self {
         Field::Attr { key: Arc::from(key), kind }
     }
+
+    /// A number of this field, given as bits, in words: decimal, or `true` and `false`.
+    pub fn bits_text(&self, bits: u64) -> String {
+        match self {
+            Field::Attr { kind: AttrType::Bool, .. } => (bits != 0).to_string(),
+            Field::Attr { kind: AttrType::Double, .. } => f64::from_bits(bits).to_string(),
+            Field::Start | Field::LogTime | Field::ObservedTime | Field::Flags => bits.to_string(),
+            Field::SpanId | Field::ParentSpanId => format!("{bits:016x}"),
+            _ => (bits as i64).to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Field {

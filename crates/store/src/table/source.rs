@@ -8,7 +8,8 @@ use tracewell_model::TraceId;
 use super::{AttrType, Chunk, Field};
 
 /// What kind of rows a source holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Signal {
     /// Spans.
     Traces,
@@ -187,6 +188,9 @@ pub trait Source: Send + Sync {
     /// The trace's ordinal, if it has rows here.
     fn find_trace(&self, trace_id: &TraceId) -> Result<Option<u32>, SourceError>;
 
+    /// Every column that has a value in some row. [`Field::Service`] is always among them for spans.
+    fn fields(&self) -> Vec<Field>;
+
     /// Attribute columns present: key, type, and how many rows have a value.
     fn attributes(&self) -> Vec<(Arc<str>, AttrType, u64)>;
 
@@ -201,7 +205,7 @@ pub trait Source: Send + Sync {
     /// [`Source::has_remainder`] says so.
     fn postings(&self, field: &Field, predicate: &TermPredicate<'_>) -> Result<TraceSet, SourceError>;
 
-    /// Calls `visit` with each distinct value (as text) of a field and the number of traces that hold it, as far as
+    /// Calls `visit` with each distinct value (as text; numbers in decimal, truth values as `true` and `false`) of a field and the number of traces that hold it, as far as
     /// the index knows them, until `visit` returns false. Returns false when the index has no list of this
     /// field's values (too many of them), in which case nothing was visited.
     fn distinct(&self, field: &Field, visit: &mut dyn FnMut(&str, u64) -> bool) -> Result<bool, SourceError>;
