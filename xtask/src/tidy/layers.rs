@@ -7,15 +7,15 @@ use super::{Problem, Tree, numbered};
 /// For each crate the crates of this workspace that it may use. A crate that is not listed may not exist.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("propagate", &[]),
+    ("propagate", &["model"]),
     ("wire", &["model"]),
     ("analysis", &["model"]),
     ("store", &["model", "wire"]),
     ("ingest", &["model", "wire"]),
     ("query", &["model", "wire", "store"]),
     ("server", &["model", "propagate", "wire", "analysis", "store", "ingest", "query"]),
-    ("sdk", &["propagate"]),
-    ("demo", &["propagate", "sdk"]),
+    ("sdk", &["model", "propagate"]),
+    ("demo", &["model", "propagate", "sdk"]),
     ("testkit", &["model", "wire"]),
     ("cli", &["model", "propagate", "wire", "analysis", "store", "ingest", "query", "server", "sdk", "demo"]),
 ];
