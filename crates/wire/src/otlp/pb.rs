@@ -32,11 +32,6 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// Bytes not read yet.
     #[inline]
     pub(crate) fn remaining(&self) -> usize {

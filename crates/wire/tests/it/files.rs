@@ -66,7 +66,7 @@ fn errors_say_what_was_recognised_and_where_it_broke() {
         ),
         (
             b"{\"resourceSpans\":[]}\n{\"resourceSpans\":[]}  {\"resourceSpans\":7}",
-            "the file was recognised as OTLP JSON lines: malformed json: line 2 column 39: \
+            "the file was recognised as OTLP JSON lines: malformed json: line 2 column 40: \
              at resourceSpans: invalid type: integer `7`, expected an array",
         ),
         (b"{\"data\":[{\"spans\":[7]}]}", "the file was recognised as Jaeger JSON: malformed json: line 1 column 20: "),
@@ -94,8 +94,8 @@ fn errors_say_what_was_recognised_and_where_it_broke() {
 fn real_files_are_read() {
     let Some(folder) = data("traces") else { return };
     for (file, spans) in [
-        ("otlp/smartthings-mobile-web-install.json", 1_041),
-        ("otlp/smartthings-oauth-authorization.json", 175),
+        ("otlp/smartthings-mobile-web-install.json", 957),
+        ("otlp/smartthings-oauth-authorization.json", 172),
         ("otlp/yelp.json", 16),
         ("jaeger-genai-57-spans.json", 57),
     ] {

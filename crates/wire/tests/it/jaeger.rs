@@ -80,7 +80,7 @@ fn answers_arrays_and_single_traces_are_read() {
         assert_eq!(read(json.as_bytes()).unwrap().len(), spans, "{json}");
     }
     let error = read(b"{\"data\":[{\"spans\":[{\"spanID\":\"1\"}]}]}").unwrap_err().to_string();
-    assert_eq!(error, "malformed json: line 1 column 34: missing field `traceID`");
+    assert_eq!(error, "malformed json: line 1 column 33: missing field `traceID`");
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn enums_come_as_numbers_and_as_names() {
     assert_eq!(entries[0].record.severity_number, 14);
     assert_eq!(
         error(&with(r#""kind":"CLIENT""#)),
-        "malformed json: line 1 column 146: at resourceSpans[0].scopeSpans[0].spans[0].kind: \
+        "malformed json: line 1 column 132: at resourceSpans[0].scopeSpans[0].spans[0].kind: \
          invalid value: string \"CLIENT\", expected the number or the name of an enum"
     );
 }
@@ -214,11 +214,11 @@ fn errors_name_line_column_and_way() {
         ),
         (
             "{\"resourceSpans\":{}}",
-            "malformed json: line 1 column 17: at resourceSpans: invalid type: map, expected an array",
+            "malformed json: line 1 column 19: at resourceSpans: invalid type: map, expected an array",
         ),
         (
             "{\"resourceSpans\":[\n  {\"scopeSpans\":[{\"spans\":[{},{\"name\":7}]}]}]}",
-            "malformed json: line 2 column 40: at resourceSpans[0].scopeSpans[0].spans[1].name: \
+            "malformed json: line 2 column 39: at resourceSpans[0].scopeSpans[0].spans[1].name: \
              invalid type: integer `7`, expected a string",
         ),
         ("{\"resourceSpans\":[]} {}", "malformed json: line 1 column 22: trailing characters"),

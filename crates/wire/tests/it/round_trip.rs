@@ -14,7 +14,7 @@ macro_rules! assert_same {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(super::cases(96))]
 
     #[test]
     fn spans_survive_protobuf(records in model::span_records()) {
@@ -91,8 +91,8 @@ proptest! {
                 json::write_scope(scope_spans.scope, scope_spans.schema_url, &mut scope).unwrap();
                 for span in scope_spans.spans() {
                     let (span, record) = (span.unwrap(), expected.next().unwrap());
-                    prop_assert_eq!(&resource, json::resource_to_json(&record.resource).as_bytes());
-                    prop_assert_eq!(&scope, json::scope_to_json(&record.scope).as_bytes());
+                    prop_assert_eq!(&resource, &json::resource_to_json(&record.resource).into_bytes());
+                    prop_assert_eq!(&scope, &json::scope_to_json(&record.scope).into_bytes());
                     prop_assert_eq!(written(&span, json::write_events), json::events_to_json(&record.span.events));
                     prop_assert_eq!(written(&span, json::write_links), json::links_to_json(&record.span.links));
                     let attributes: Vec<String> = span.attributes().map(|attribute| {

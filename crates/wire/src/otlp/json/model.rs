@@ -6,7 +6,7 @@
 use tracewell_model::{Event, KeyValue, Link, LogEntry, Resource, Scope, SpanRecord, Value};
 
 use super::parse::{parse_list, parse_message};
-use super::write::{Style, logs_to_json, traces_to_json, write_any_value, write_list, write_resource, write_scope};
+use super::write::{Style, logs_to_json, traces_to_json, write_list, write_resource, write_scope, write_value};
 use crate::DecodeError;
 use crate::otlp::decode::{decode_attribute, decode_event, decode_link, decode_resource, decode_scope, decode_value};
 use crate::otlp::encode::{
@@ -104,7 +104,7 @@ pub fn links_from_json(json: &str) -> Result<Vec<Link>, DecodeError> {
 pub fn value_to_json(value: &Value) -> String {
     let mut bytes = Vec::new();
     put_value(&mut bytes, value);
-    text(|out| write_any_value(&bytes, out))
+    text(|out| write_value(ValueView::new(&bytes)?, out))
 }
 
 /// The inverse of [`value_to_json`].

@@ -51,52 +51,12 @@ pub fn logs_to_json(protobuf: &[u8], style: Style, out: &mut Vec<u8>) -> Result<
 
 /// Appends `{"key":…,"value":{…}}`.
 pub fn write_attribute(attribute: &KeyValueView<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    out.extend_from_slice(b"{\"key\":");
-    put_string(out, attribute.key);
-    out.extend_from_slice(b",\"value\":");
-    write_value(attribute.value, out)?;
-    out.push(b'}');
-    Ok(())
+    Writer { out, style: Style::Otlp }.run(|writer| writer.attribute(attribute, 0))
 }
 
 /// Appends a value as OTLP/JSON, such as `{"stringValue":"a"}`.
 pub fn write_value(value: ValueView<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    match value {
-        ValueView::Empty => out.extend_from_slice(b"{}"),
-        ValueView::Str(text) => {
-            out.extend_from_slice(b"{\"stringValue\":");
-            put_string(out, text);
-            out.push(b'}');
-        }
-        ValueView::Bool(true) => out.extend_from_slice(b"{\"boolValue\":true}"),
-        ValueView::Bool(false) => out.extend_from_slice(b"{\"boolValue\":false}"),
-        ValueView::Int(number) => {
-            out.extend_from_slice(b"{\"intValue\":\"");
-            put_integer(out, number);
-            out.extend_from_slice(b"\"}");
-        }
-        ValueView::Double(number) => {
-            out.extend_from_slice(b"{\"doubleValue\":");
-            put_double(out, number);
-            out.push(b'}');
-        }
-        ValueView::Bytes(bytes) => {
-            out.extend_from_slice(b"{\"bytesValue\":\"");
-            base64::encode(bytes, out);
-            out.extend_from_slice(b"\"}");
-        }
-        ValueView::Array(bytes) => {
-            out.extend_from_slice(b"{\"arrayValue\":");
-            Writer { out, style: Style::Otlp }.run(|writer| writer.message(bytes, &ARRAY, 0))?;
-            out.push(b'}');
-        }
-        ValueView::Map(bytes) => {
-            out.extend_from_slice(b"{\"kvlistValue\":");
-            Writer { out, style: Style::Otlp }.run(|writer| writer.message(bytes, &MAP, 0))?;
-            out.push(b'}');
-        }
-    }
-    Ok(())
+    Writer { out, style: Style::Otlp }.run(|writer| writer.any_value(value, 0))
 }
 
 /// Appends a span's events as a JSON array, straight from the request's bytes.
@@ -132,11 +92,6 @@ fn write_head(head: &[u8], schema_url: &[u8], message: &'static Message, out: &m
     let mut joined = head.to_vec();
     put_text(&mut joined, STORED_SCHEMA_URL, schema_url);
     writer.run(|writer| writer.message(&joined, message, 0))
-}
-
-/// Appends an encoded `AnyValue`.
-pub(super) fn write_any_value(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    Writer { out, style: Style::Otlp }.run(|writer| writer.message(bytes, &ANY_VALUE, 0))
 }
 
 /// A message and what is wrong with it.
@@ -214,6 +169,7 @@ impl Writer<'_> {
     fn value(&mut self, mut reader: Reader<'_>, kind: Kind, name: &'static str, depth: usize) -> Result<(), Broken> {
         let broken = |problem| (name, problem);
         match kind {
+            // Bytes occur in values only, which have a writer of their own.
             Kind::Id | Kind::Text | Kind::Bytes | Kind::Message(_) => {
                 self.payload(reader.bytes().map_err(broken)?, kind, depth)?;
             }
@@ -240,16 +196,19 @@ impl Writer<'_> {
 
     fn payload(&mut self, bytes: &[u8], kind: Kind, depth: usize) -> Result<(), Broken> {
         match kind {
-            Kind::Message(message) if std::ptr::eq(message, &KEY_VALUE) => self.attribute(bytes, depth)?,
+            // Attributes and values are most of what is written; their views are faster than the tables.
+            Kind::Message(message) if std::ptr::eq(message, &KEY_VALUE) => {
+                let attribute = KeyValueView::read(bytes).map_err(|problem| (message.name, problem))?;
+                self.attribute(&attribute, depth)?;
+            }
+            Kind::Message(message) if std::ptr::eq(message, &ANY_VALUE) => {
+                let (value, _) = ValueView::read(bytes).map_err(|problem| (message.name, problem))?;
+                self.any_value(value, depth)?;
+            }
             Kind::Message(message) => self.message(bytes, message, depth)?,
-            Kind::Id if self.style == Style::Otlp => {
+            Kind::Id => {
                 self.out.push(b'"');
                 put_hex(self.out, bytes);
-                self.out.push(b'"');
-            }
-            Kind::Id | Kind::Bytes => {
-                self.out.push(b'"');
-                base64::encode(bytes, self.out);
                 self.out.push(b'"');
             }
             _ => put_string(self.out, bytes),
@@ -257,14 +216,46 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Attributes are most of what is written: those with a plain value skip the tables.
-    fn attribute(&mut self, bytes: &[u8], depth: usize) -> Result<(), Broken> {
-        let attribute = KeyValueView::read(bytes).map_err(|problem| (KEY_VALUE.name, problem))?;
-        if let ValueView::Array(_) | ValueView::Map(_) = attribute.value {
-            return self.message(bytes, &KEY_VALUE, depth);
+    fn attribute(&mut self, attribute: &KeyValueView<'_>, depth: usize) -> Result<(), Broken> {
+        self.put(b"{\"key\":");
+        put_string(self.out, attribute.key);
+        self.put(b",\"value\":");
+        self.any_value(attribute.value, depth)?;
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    fn any_value(&mut self, value: ValueView<'_>, depth: usize) -> Result<(), Broken> {
+        match value {
+            ValueView::Empty => self.out.push(b'{'),
+            ValueView::Str(text) => {
+                self.put(b"{\"stringValue\":");
+                put_string(self.out, text);
+            }
+            ValueView::Bool(truth) => self.put(if truth { b"{\"boolValue\":true" } else { b"{\"boolValue\":false" }),
+            ValueView::Int(number) => {
+                self.put(b"{\"intValue\":");
+                self.quoted(number);
+            }
+            ValueView::Double(number) => {
+                self.put(b"{\"doubleValue\":");
+                put_double(self.out, number);
+            }
+            ValueView::Bytes(bytes) => {
+                self.put(b"{\"bytesValue\":\"");
+                base64::encode(bytes, self.out);
+                self.out.push(b'"');
+            }
+            ValueView::Array(bytes) => {
+                self.put(b"{\"arrayValue\":");
+                self.message(bytes, &ARRAY, depth)?;
+            }
+            ValueView::Map(bytes) => {
+                self.put(b"{\"kvlistValue\":");
+                self.message(bytes, &MAP, depth)?;
+            }
         }
-        // Plain values hold nothing that could be broken.
-        let _ = write_attribute(&attribute, self.out);
+        self.out.push(b'}');
         Ok(())
     }
 
@@ -289,9 +280,6 @@ fn find_fields<'a>(bytes: &'a [u8], message: &'static Message) -> Result<[Option
         let Some((field, index)) = index.and_then(|index| Some((message.fields.get(index)?, index))) else { continue };
         if tag(field.number, field.kind.wire_type()) != found {
             return Err(Problem::WireType { field: field.number, found: (found & 7) as u8 });
-        }
-        if message.is_one_of {
-            places = [None; FIELDS_MAX];
         }
         if let Some(place) = places.get_mut(index) {
             *place = if field.repeated { place.or(Some(before)) } else { Some(behind) };
