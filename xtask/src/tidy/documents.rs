@@ -145,7 +145,7 @@ fn missing_command(tree: &Tree, command: &str) -> Option<String> {
             let after = words.iter().position(|word| *word == "--")?;
             missing_subcommand(tree, words.get(after + 1)?)
         }
-        "tracewell" => missing_subcommand(tree, words.get(1)?),
+        "tracewell" | "./target/release/tracewell" => missing_subcommand(tree, words.get(1)?),
         "npm" => {
             let script = words.iter().position(|word| *word == "run").and_then(|at| words.get(at + 1))?;
             let package = tree.get("ui/package.json").map_or("", |file| &file.text);
