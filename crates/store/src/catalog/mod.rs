@@ -85,8 +85,8 @@ pub struct Change {
     pub insert: Vec<SegmentRow>,
     /// Segments that no longer exist.
     pub delete: Vec<u64>,
-    /// Progress of a log.
-    pub sealed: Option<SealedRow>,
+    /// Progress of logs.
+    pub sealed: Vec<SealedRow>,
     /// Requests to remember.
     pub requests: Option<RequestHashes>,
     /// Requests received before this time (milliseconds since the epoch) are forgotten.
@@ -139,7 +139,11 @@ impl Catalog {
             self.next_segment = next_segment;
             return Ok(());
         }
-        Err(CatalogError::Unusable { path: self.path.display().to_string(), reason: error.to_string(), unchanged: true })
+        Err(CatalogError::Unusable {
+            path: self.path.display().to_string(),
+            reason: error.to_string(),
+            unchanged: true,
+        })
     }
 
     fn reopen(&mut self) -> Result<(), CatalogError> {
@@ -178,7 +182,7 @@ fn store(connection: &mut Connection, change: &Change, generation: i64, next_seg
         digest = digest.wrapping_sub(segment_crc(&transaction, *id)?.unwrap_or(0));
         transaction.execute("DELETE FROM segments WHERE id = ?1", params![*id as i64])?;
     }
-    if let Some(sealed) = &change.sealed {
+    for sealed in &change.sealed {
         let known: Option<i64> = transaction
             .query_row(
                 "SELECT row_crc FROM sealed WHERE tenant = ?1 AND signal = ?2",

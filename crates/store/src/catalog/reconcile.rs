@@ -14,9 +14,9 @@ pub struct Reality<'a> {
     pub catalog: Option<&'a Contents>,
     /// The set files.
     pub sets: &'a SetFiles,
-    /// Ids of which both files exist.
+    /// Ids of which the data file exists.
     pub files: &'a BTreeSet<u64>,
-    /// Ids of which only one file exists.
+    /// Ids of which only the index file exists.
     pub halves: &'a BTreeSet<u64>,
     /// Number of the first frame that the log still holds.
     pub wal_first: Option<u64>,
@@ -121,15 +121,14 @@ fn rebuild(reality: &Reality<'_>) -> Verdict {
             raise(&mut verdict.sealed, &first.tenant, first.signal, frame);
         }
     }
-    // With every set file whole, a file without one was never finished, and the log has its rows. With a set file
-    // damaged, the segments' own description is what is left.
-    if !reality.sets.damaged.is_empty() {
-        for id in reality.files.iter().filter(|id| !rows.contains_key(id)).copied().collect::<Vec<_>>() {
-            if let Some((row, replaces)) = (reality.describe)(id) {
-                replaced.extend(replaces);
-                raise(&mut verdict.sealed, &row.tenant, row.signal, row.wal_to);
-                rows.insert(id, row);
-            }
+    // A file without a whole set file was never finished, and the log has its rows; or its set file is damaged, and
+    // what it says of itself is all that is left.
+    for id in reality.files.iter().filter(|id| !rows.contains_key(id)).copied().collect::<Vec<_>>() {
+        let Some((row, replaces)) = (reality.describe)(id) else { continue };
+        if reality.wal_first.is_none_or(|wal_first| row.wal_from < wal_first) {
+            replaced.extend(replaces);
+            raise(&mut verdict.sealed, &row.tenant, row.signal, row.wal_to);
+            rows.insert(id, row);
         }
     }
     rows.retain(|id, _| !replaced.contains(id) && reality.files.contains(id));

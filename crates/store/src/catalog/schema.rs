@@ -116,8 +116,8 @@ fn meta_crc(name: &str, value: i64) -> i64 {
 
 /// A number from `meta`, its checksum verified.
 pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-    let (value, crc): (i64, i64) = connection
-        .query_row("SELECT value, row_crc FROM meta WHERE name = ?1", params![name], |row| {
+    let (value, crc): (i64, i64) =
+        connection.query_row("SELECT value, row_crc FROM meta WHERE name = ?1", params![name], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     if crc == meta_crc(name, value) {

@@ -38,7 +38,7 @@ fn filled(path: &Path) -> Contents {
     for id in 1..=40 {
         let change = Change {
             insert: vec![row(id, id)],
-            sealed: Some(sealed(10 * id + 9)),
+            sealed: vec![sealed(10 * id + 9)],
             requests: Some(hashes(id, id)),
             forget_before_ms: Some(3),
             ..Change::default()
@@ -69,7 +69,7 @@ fn a_change_may_be_applied_twice() {
     let change = Change {
         insert: vec![row(3, 3)],
         delete: vec![1, 2],
-        sealed: Some(sealed(5)),
+        sealed: vec![sealed(5)],
         requests: Some(hashes(5, 5)),
         ..Change::default()
     };
@@ -89,12 +89,7 @@ fn a_commit_that_cannot_be_stored_changes_nothing_and_can_be_repeated() {
     let other = Connection::open(&path).unwrap();
     let trigger = "CREATE TRIGGER no BEFORE INSERT ON requests BEGIN SELECT RAISE(ABORT, 'no'); END";
     other.execute_batch(trigger).unwrap();
-    let change = Change {
-        insert: vec![row(2, 2)],
-        delete: vec![1],
-        requests: Some(hashes(1, 1)),
-        ..Change::default()
-    };
+    let change = Change { insert: vec![row(2, 2)], delete: vec![1], requests: Some(hashes(1, 1)), ..Change::default() };
     let error = catalog.apply(&change).unwrap_err();
     assert!(matches!(error, CatalogError::Unusable { unchanged: true, .. }), "{error}");
     assert_eq!(Catalog::open(&path).unwrap().1.segments, [row(1, 1)]);
@@ -354,15 +349,26 @@ fn every_row_exists_once_wherever_the_process_ended() {
 
 #[test]
 fn without_catalog_and_set_file_a_segment_speaks_for_itself() {
+    // 4 says that it replaces 1; 6 was being sealed, its frames are in the log; 7 is not finished.
     let sets = SetFiles { sets: vec![from_head(1)], damaged: vec![4] };
-    let files: BTreeSet<u64> = [1, 3, 4].into();
-    let describe = |id: u64| (id == 4).then(|| (SegmentRow { wal_to: 77, ..row(4, 4) }, vec![1]));
+    let files: BTreeSet<u64> = [1, 4, 6, 7].into();
+    let describe = |id: u64| match id {
+        4 => Some((SegmentRow { wal_from: 40, wal_to: 77, ..row(4, 4) }, vec![1])),
+        6 => Some((SegmentRow { wal_from: 100, wal_to: 120, ..row(6, 6) }, vec![])),
+        _ => None,
+    };
     let halves = BTreeSet::from([5]);
-    let reality =
-        Reality { catalog: None, sets: &sets, files: &files, halves: &halves, wal_first: None, describe: &describe };
+    let reality = Reality {
+        catalog: None,
+        sets: &sets,
+        files: &files,
+        halves: &halves,
+        wal_first: Some(90),
+        describe: &describe,
+    };
     let verdict = reconcile(&reality);
     assert_eq!(verdict.live.iter().map(|row| row.id).collect::<Vec<_>>(), [4]);
-    assert_eq!(verdict.orphans, [1, 3, 5]);
+    assert_eq!(verdict.orphans, [1, 5, 6, 7]);
     assert_eq!(verdict.sealed, [sealed(77)]);
     assert_eq!(verdict.empty_sets, [1]);
 }

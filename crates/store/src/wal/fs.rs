@@ -79,10 +79,8 @@ impl Fs for DiskFs {
             let entry = entry?;
             let metadata = entry.metadata()?;
             if metadata.is_file() {
-                entries.push(LogEntry {
-                    name: entry.file_name().to_string_lossy().into_owned(),
-                    bytes: metadata.len(),
-                });
+                entries
+                    .push(LogEntry { name: entry.file_name().to_string_lossy().into_owned(), bytes: metadata.len() });
             }
         }
         Ok(entries)

@@ -187,7 +187,8 @@ impl FileReplay<'_> {
                 if let Some(start) = bad.take() {
                     self.file.damaged = true;
                     self.report.damaged_bytes += offset - start;
-                    self.report.note(format!("{name} is damaged from byte {start} to {offset}; reading went on after it"));
+                    self.report
+                        .note(format!("{name} is damaged from byte {start} to {offset}; reading went on after it"));
                 }
                 window.consume(total_bytes);
             } else {
@@ -225,7 +226,8 @@ impl FileReplay<'_> {
         let start = bad?;
         if self.last {
             self.report.torn_bytes += end - start;
-            self.report.note(format!("{name} ended in an unfinished write: its last {} bytes were cut off", end - start));
+            self.report
+                .note(format!("{name} ended in an unfinished write: its last {} bytes were cut off", end - start));
             self.file.bytes = start;
             return Some(start);
         }

@@ -172,11 +172,7 @@ impl SimFs {
         let inodes = state
             .inodes
             .iter()
-            .map(|inode| Inode {
-                data: inode.data.clone(),
-                durable: inode.durable.clone(),
-                lost_from: inode.lost_from,
-            })
+            .map(|inode| Inode { data: inode.data.clone(), durable: inode.durable.clone(), lost_from: inode.lost_from })
             .collect();
         let (names, durable_names) = (state.names.clone(), state.durable_names.clone());
         Self(Arc::new(Mutex::new(State { inodes, names, durable_names, random: state.random, ..State::default() })))

@@ -112,7 +112,11 @@ fn whatever_fails_at_whatever_step_the_acknowledged_is_read_back_once() {
                 let fs = SimFs::new(step + 99);
                 fs.fail_at(step, fault);
                 let (acknowledged, refused, needed) = workload(&fs);
-                if power_loss { fs.power_loss() } else { fs.kill() }
+                if power_loss {
+                    fs.power_loss()
+                } else {
+                    fs.kill()
+                }
 
                 let (found, report) = read_all(&fs);
                 for (number, ticket) in acknowledged.range(needed..) {

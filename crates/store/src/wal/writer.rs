@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -23,6 +23,8 @@ use crate::table::Signal;
 
 /// Buffers handed to the system in one call (POSIX lets it take 1,024).
 const SLICES_MAX: usize = 1000;
+/// A file of this size is ended when a head has been sealed.
+const ROTATE_BYTES: u64 = 64 << 20;
 /// A file smaller than this is not worth a new one.
 const ROTATE_BYTES_MIN: u64 = 1 << 20;
 
@@ -173,12 +175,19 @@ impl<T: Send + 'static> Wal<T> {
         Ok(())
     }
 
-    /// Asks for a new file, so that the current one can be given up once its frames are stored elsewhere.
-    pub fn rotate(&self) {
-        let guard = self.shared.inbox.lock();
-        self.shared.rotate.store(true, Ordering::Release);
-        drop(guard);
-        self.shared.arrived.notify_one();
+    /// Asks for a new file when the current one is large, or all its frames are below `needed`, so that it can be
+    /// given up once its frames are stored elsewhere.
+    pub fn rotate_behind(&self, needed: u64) {
+        let worth_it =
+            self.shared.files.lock().last().is_some_and(|file| {
+                file.bytes >= ROTATE_BYTES || (file.bytes >= ROTATE_BYTES_MIN && file.next <= needed)
+            });
+        if worth_it {
+            let guard = self.shared.inbox.lock();
+            self.shared.rotate.store(true, Ordering::Release);
+            drop(guard);
+            self.shared.arrived.notify_one();
+        }
     }
 
     /// Gives up the files all of whose frames are below `needed`: deletes them, or renames them to `*.damaged` where
