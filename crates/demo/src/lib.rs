@@ -41,8 +41,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracewell_sdk::{Config, Pipeline, Signal, SignalStats};
-use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
+use tracing::{Dispatch, Level};
 
 use crate::faults::Faults;
 use crate::network::Directory;
@@ -157,7 +157,7 @@ pub async fn run(config: DemoConfig) -> Result<Demo, DemoError> {
         let dispatch = match spec.name {
             // Brokers do not trace; what they carry does.
             "message-broker" => Dispatch::none(),
-            _ => pipeline.tracer(&spec.resource(&world.random)).dispatch(),
+            _ => pipeline.tracer(&spec.resource(&world.random)).dispatch(Level::INFO),
         };
         let service = Service::new(spec, Arc::clone(&world), dispatch.clone());
         let router = match spec.name {

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::Dispatch;
+use tracing::level_filters::LevelFilter;
+use tracing::{Dispatch, Level};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -28,11 +29,11 @@ pub enum StartError {
 /// ```no_run
 /// # fn main() -> Result<(), tracewell_sdk::StartError> {
 /// use tracewell_sdk::{Config, Pipeline, Resource};
-/// use tracing::instrument::WithSubscriber;
+/// use tracing::{Level, instrument::WithSubscriber};
 ///
 /// let pipeline = Pipeline::start(Config::to_endpoint("http://127.0.0.1:4318"))?;
-/// let cart = pipeline.tracer(&Resource::new("cart")).dispatch();
-/// let orders = pipeline.tracer(&Resource::new("orders")).dispatch();
+/// let cart = pipeline.tracer(&Resource::new("cart")).dispatch(Level::INFO);
+/// let orders = pipeline.tracer(&Resource::new("orders")).dispatch(Level::INFO);
 /// let serve = async {};
 /// let served = serve.with_subscriber(cart); // everything below belongs to `cart`
 /// # drop((served, orders));
@@ -118,8 +119,9 @@ impl Tracer {
     }
 
     /// A subscriber with nothing but the layer, to run a service's tasks under
-    /// (`future.with_subscriber(dispatch)`).
-    pub fn dispatch(&self) -> Dispatch {
-        Dispatch::new(Registry::default().with(self.layer()))
+    /// (`future.with_subscriber(dispatch)`). What is more detailed than `max_level` is left out: libraries
+    /// say a great deal at `DEBUG` and `TRACE`.
+    pub fn dispatch(&self, max_level: Level) -> Dispatch {
+        Dispatch::new(Registry::default().with(LevelFilter::from_level(max_level)).with(self.layer()))
     }
 }
