@@ -9,6 +9,7 @@ use tracewell_model::{KeyValue, Link, Resource, Scope, Span, SpanRecord, Value};
 
 use super::ids::{span_id, trace_id};
 use super::tags::{REFERENCE_TYPE, event, process_attributes, take_fields};
+use crate::otlp::DEPTH_MAX;
 use crate::otlp::json::decode_base64;
 use crate::{DecodeError, JsonError};
 
@@ -237,7 +238,7 @@ impl Tag {
             "binary" => text.and_then(decode_base64).map(Value::Bytes),
             _ => None,
         };
-        KeyValue { key: self.key, value: claimed.unwrap_or_else(|| from_json(self.value)) }
+        KeyValue { key: self.key, value: claimed.unwrap_or_else(|| from_json(self.value, 1)) }
     }
 }
 
@@ -245,9 +246,10 @@ fn is_int64(number: &f64) -> bool {
     number.fract() == 0.0 && (-9.2e18..9.2e18).contains(number)
 }
 
-/// A value of the type that it has in JSON. The parser limits how deep it nests.
-fn from_json(json: Json) -> Value {
+/// A value of the type that it has in JSON. What nests too deep for a value stays JSON text.
+fn from_json(json: Json, depth: usize) -> Value {
     match json {
+        Json::Array(_) | Json::Object(_) if depth > DEPTH_MAX => Value::Str(json.to_string()),
         Json::Null => Value::Empty,
         Json::Bool(truth) => Value::Bool(truth),
         Json::Number(number) => match number.as_i64() {
@@ -255,9 +257,9 @@ fn from_json(json: Json) -> Value {
             None => Value::Double(number.as_f64().unwrap_or(f64::NAN)),
         },
         Json::String(text) => Value::Str(text),
-        Json::Array(values) => Value::Array(values.into_iter().map(from_json).collect()),
-        Json::Object(entries) => {
-            Value::Map(entries.into_iter().map(|(key, value)| KeyValue { key, value: from_json(value) }).collect())
-        }
+        Json::Array(values) => Value::Array(values.into_iter().map(|value| from_json(value, depth + 1)).collect()),
+        Json::Object(entries) => Value::Map(
+            entries.into_iter().map(|(key, value)| KeyValue { key, value: from_json(value, depth + 1) }).collect(),
+        ),
     }
 }

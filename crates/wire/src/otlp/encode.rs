@@ -6,6 +6,7 @@ use tracewell_model::{
     EntityRef, Event, KeyValue, Link, LogEntry, LogRecord, Resource, Scope, Span, SpanRecord, Status, Value,
 };
 
+use super::check::DEPTH_MAX;
 use super::pb_write::{
     begin_message, end_message, put_bytes, put_fixed32, put_fixed64, put_int32, put_message, put_number, put_text,
     put_time, put_uint32,
@@ -167,9 +168,24 @@ pub(crate) fn put_attributes(out: &mut Vec<u8>, field: u32, attributes: &[KeyVal
     }
 }
 
-/// The fields of an `AnyValue`. Members of a oneof are written also when they hold a default.
+fn put_entries(out: &mut Vec<u8>, entries: &[KeyValue], depth: usize) {
+    for entry in entries {
+        put_message(out, 1, |out| {
+            put_text(out, 1, entry.key.as_bytes());
+            put_message(out, 2, |out| put_nested(out, &entry.value, depth));
+        });
+    }
+}
+
+/// The fields of an `AnyValue`. Members of a oneof are written also when they hold a default. Lists and
+/// maps nested deeper than [`DEPTH_MAX`], which no decoder here lets in, are written as empty values.
 pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
+    put_nested(out, value, 1);
+}
+
+fn put_nested(out: &mut Vec<u8>, value: &Value, depth: usize) {
     match value {
+        Value::Array(_) | Value::Map(_) if depth > DEPTH_MAX => {}
         Value::Empty => {}
         Value::Str(text) => put_bytes(out, 1, text.as_bytes()),
         Value::Bool(truth) => put_number(out, 2, u64::from(*truth)),
@@ -177,10 +193,10 @@ pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
         Value::Double(number) => put_fixed64(out, 4, number.to_bits()),
         Value::Array(values) => put_message(out, 5, |out| {
             for value in values {
-                put_message(out, 1, |out| put_value(out, value));
+                put_message(out, 1, |out| put_nested(out, value, depth + 1));
             }
         }),
-        Value::Map(entries) => put_message(out, 6, |out| put_attributes(out, 1, entries)),
+        Value::Map(entries) => put_message(out, 6, |out| put_entries(out, entries, depth + 1)),
         Value::Bytes(bytes) => put_bytes(out, 7, bytes),
     }
 }

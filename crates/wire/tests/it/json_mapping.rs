@@ -113,7 +113,7 @@ fn values_of_every_type_are_read_and_written() {
     ];
     for (text, value) in cases {
         assert_eq!(value_from_json(text).unwrap(), value, "{text}");
-        assert_eq!(value_to_json(&value), text.replace("\\u0001", "\\u0001"), "{value:?}");
+        assert_eq!(value_to_json(&value), text, "{value:?}");
     }
     assert!(matches!(value_from_json(r#"{"doubleValue":"NaN"}"#).unwrap(), Value::Double(number) if number.is_nan()));
     assert_eq!(value_to_json(&Value::Double(f64::NAN)), r#"{"doubleValue":"NaN"}"#);

@@ -1,6 +1,7 @@
 //! Any bytes at all: no decoder panics, and what the check lets through can be decoded.
 
 use proptest::prelude::*;
+use tracewell_model::{KeyValue, Value};
 use tracewell_testkit::model;
 use tracewell_wire::file::read_traces;
 use tracewell_wire::otlp::json::{self, Style};
@@ -131,6 +132,18 @@ fn nesting_is_limited_and_never_overflows_the_stack() {
         );
         assert_eq!(json::value_from_json(&text).is_ok(), fits, "{depth}");
     }
+    // A value that is too deep to be read is not written either, and takes nothing else with it.
+    let deep = (0..100).fold(Value::Empty, |value, _| Value::Array(vec![value]));
+    let back = json::attributes_from_json(&json::attributes_to_json(&[
+        KeyValue::new("deep", deep),
+        KeyValue::new("flat", true),
+    ]))
+    .unwrap();
+    assert_eq!((back.len(), &back[1]), (2, &KeyValue::new("flat", true)));
+    let tag = format!(r#"{{"key":"k","value":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
+    let trace = format!(r#"{{"spans":[{{"traceID":"1","spanID":"1","tags":[{tag}]}}]}}"#);
+    let records = jaeger::json::read(trace.as_bytes()).unwrap();
+    assert_eq!(otlp::decode_traces(&otlp::encode_traces(&records)).unwrap(), records);
     // The same around a request, in every shape that a parser could follow without end.
     for open in ["[", "{\"a\":", "{\"resourceSpans\":[", "{\"data\":[", "{\"trace\":", "[{\"spans\":["] {
         feed(open.repeat(100_000).as_bytes());

@@ -17,7 +17,7 @@ pub(crate) fn decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
     let digits = text.trim_end_matches('=').as_bytes();
     let padding = text.len() - digits.len();
-    let complete = digits.len() % 4 != 1 && (padding == 0 || text.len() % 4 == 0 && padding <= 2);
+    let complete = digits.len() % 4 != 1 && (padding == 0 || text.len().is_multiple_of(4) && padding <= 2);
     let mut group = 0u32;
     for (index, digit) in digits.iter().enumerate() {
         let Some(value) = value(*digit).filter(|_| complete) else {

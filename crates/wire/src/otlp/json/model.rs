@@ -128,7 +128,7 @@ fn text(write: impl FnOnce(&mut Vec<u8>) -> Result<(), DecodeError>) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// What this crate has encoded it can read, except for values nested deeper than any decoder lets in.
+/// What this crate has encoded it can read.
 fn expect_own(written: Result<(), DecodeError>) {
     debug_assert!(written.is_ok(), "our own protobuf is refused: {written:?}");
 }

@@ -392,14 +392,13 @@ impl Place<'_> {
         }
         let (out, number) = (&mut self.context.out, self.field.number);
         let start = begin_message(out, number);
-        if self.context.base64_ids && matches!(text.len(), 24 | 12) && text.ends_with('=') {
-            if base64::decode(text, out).is_some() {
-                end_message(out, start);
-                return Ok(());
-            }
+        let may_be_base64 = self.context.base64_ids && matches!(text.len(), 24 | 12) && text.ends_with('=');
+        if may_be_base64 && base64::decode(text, out).is_some() {
+            end_message(out, start);
+            return Ok(());
         }
         let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-        let width = if text.len() % 2 == 0 { 2 } else { 1 };
+        let width = if text.len().is_multiple_of(2) { 2 } else { 1 };
         for digits in text.as_bytes().chunks(width) {
             let byte = digits.iter().try_fold(0u8, |byte, next| Some(byte << 4 | digit(*next)?));
             match byte {
