@@ -52,8 +52,8 @@ const hex = (rand, digits) => Array.from({ length: digits / 8 }, () => Math.floo
 const str = (key, v) => ({ key, value: { stringValue: v } });
 const int = (key, v) => ({ key, value: { intValue: String(v) } });
 
-/** One request through the shop, at most `max` spans. */
-export function shopTrace(seed, max = 200, operation) {
+/** One request through the shop, at most `max` spans; `fan` repeats the calls of the upper levels. */
+export function shopTrace(seed, max = 200, operation, fan = 1) {
   const rand = random(seed);
   const slow = rand() < 0.12;
   const failing = rand() < 0.1 ? ['payment', 'inventory', 'recommendations', 'warehouse'][Math.floor(rand() * 4)] : '';
@@ -83,7 +83,7 @@ export function shopTrace(seed, max = 200, operation) {
     let t = start + g.ms * (0.2 + rand() * 0.6) * MS;
     let end = t;
     if (depth < 14) {
-      for (const [to, p] of g.calls) {
+      for (const [to, p] of fan > 1 && depth < 3 ? g.calls.flatMap((c) => Array(fan).fill(c)) : g.calls) {
         if (rand() > p || spans.length >= max - 2) continue;
         // Half of the calls run side by side with the one before.
         const at = rand() < 0.5 && end > t ? t + 0.1 * MS : Math.max(t, end) + (0.1 + rand() * 0.6) * MS;
@@ -168,8 +168,10 @@ export function deepTrace(depth = 36) {
 
 /** Spans whose parents were never stored, one child whose clock runs ahead, one that outlives its parent. */
 export function brokenTrace() {
-  const spans = shopTrace(4242, 46);
-  const orphan = spans.findIndex((s, i) => i > 8 && s.service === 'inventory' && s.kind === 2);
+  const isOrphan = (s, i) => i > 4 && s.service === 'inventory' && s.kind === 2;
+  let spans = [];
+  for (let seed = 4242; seed < 4442 && !(spans.some(isOrphan) && spans.some((s) => s.service === 'profile')); seed++) spans = shopTrace(seed, 60);
+  const orphan = spans.findIndex(isOrphan);
   const moved = takeSubtree(spans, orphan);
   moved[0].parent = -1;
   moved[0].flags |= 1;

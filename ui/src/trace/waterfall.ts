@@ -37,7 +37,7 @@ export class Waterfall {
   view: View;
   active = -1;
   selected = -1;
-  matches = new Uint32Array(0);
+  matches: Uint32Array = new Uint32Array(0);
   query = '';
   theme: Theme;
 
