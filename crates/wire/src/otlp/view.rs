@@ -129,6 +129,12 @@ pub struct ScopeSpans<'a> {
 }
 
 impl<'a> ScopeSpans<'a> {
+    /// The encoded spans.
+    #[inline]
+    pub(super) fn encoded_spans(&self) -> Payloads<'a> {
+        Payloads::new(self.spans, 2)
+    }
+
     /// The spans, invalid ones included (see [`SpanView::invalid`]). After an error it ends.
     #[inline]
     pub fn spans(&self) -> impl Iterator<Item = Result<SpanView<'a>, DecodeError>> + use<'a> {
@@ -201,6 +207,12 @@ impl<'a> SpanView<'a> {
 
     #[inline]
     fn read(bytes: &'a [u8]) -> Result<Self, Problem> {
+        Self::read_with(bytes, |_| {})
+    }
+
+    /// As [`SpanView::new`], showing each encoded attribute to `see` on the way.
+    #[inline(always)]
+    pub(super) fn read_with(bytes: &'a [u8], mut see: impl FnMut(&'a [u8])) -> Result<Self, Problem> {
         const KNOWN: u32 = 0b1_1111_1111_1111_1110;
         let mut span = Self { raw: bytes, ..Self::default() };
         let mut reader = Reader::new(bytes);
@@ -225,7 +237,7 @@ impl<'a> SpanView<'a> {
             const FLAGS: u32 = tag(16, FIXED32);
             match found {
                 ATTRIBUTE => {
-                    reader.bytes()?;
+                    see(reader.bytes()?);
                     span.attributes.note(before, reader.remaining());
                 }
                 TRACE_ID => span.trace_id = reader.bytes()?,
