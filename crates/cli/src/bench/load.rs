@@ -141,3 +141,30 @@ pub fn write_corpus(args: &GenerateArgs) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(spans: u64) -> LoadArgs {
+        LoadArgs { spans, batch: 512, seed: 1, spans_per_second: 5500 }
+    }
+
+    fn received(load: &LoadArgs, corpus: Option<&Path>) -> Vec<(u64, u32)> {
+        let (mut requests, source) = start(load, corpus).unwrap();
+        let requests: Vec<_> = std::iter::from_fn(|| requests.blocking_recv()).collect();
+        source.finish().unwrap();
+        requests.into_iter().map(|request| (request.number, request.spans)).collect()
+    }
+
+    #[test]
+    fn a_corpus_gives_back_what_was_written_and_no_more_than_is_asked_for() {
+        let path = std::env::temp_dir().join(format!("tracewell-corpus-{}", std::process::id()));
+        write_corpus(&GenerateArgs { load: load(2000), output: path.clone() }).unwrap();
+        let all = received(&load(u64::MAX), Some(&path));
+        assert_eq!(all, received(&load(2000), None));
+        assert_eq!(all.iter().map(|(_, spans)| spans).sum::<u32>(), 2000);
+        assert_eq!(received(&load(600), Some(&path)), all[..2]);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

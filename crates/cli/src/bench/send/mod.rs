@@ -58,3 +58,67 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use ::http::{HeaderMap, Request, Response};
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::{Body, Incoming};
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use hyper_util::server::conn::auto;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A receiver that takes the message `good`, has no time for `busy` and refuses all else.
+    async fn answer(
+        request: Request<Incoming>,
+    ) -> Result<Response<impl Body<Data = Bytes, Error = Infallible>>, Infallible> {
+        let grpc = request.headers()["content-type"] == "application/grpc";
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let message = if grpc { &body[5..] } else { &body[..] };
+        let (status, code) = match message {
+            b"good" => ("0", 200),
+            b"busy" => ("14", 503),
+            _ => ("3", 400),
+        };
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", status.parse().unwrap());
+        let partial = b"\x0a\x02\x08\x07";
+        let framed = [&[0, 0, 0, 0, partial.len() as u8], &partial[..]].concat();
+        let body = Full::from(if grpc { framed } else { partial.to_vec() });
+        let body = body.with_trailers(async move { grpc.then_some(Ok(trailers)) });
+        Ok(Response::builder().status(if grpc { 200 } else { code }).body(body).unwrap())
+    }
+
+    async fn receiver() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let connection = auto::Builder::new(TokioExecutor::new());
+                    connection.serve_connection(TokioIo::new(stream), service_fn(answer)).await.ok();
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn both_clients_understand_what_a_receiver_says() {
+        let address = receiver().await;
+        for protocol in [Protocol::Grpc, Protocol::Http] {
+            let mut client = Client::connect(protocol, &address).await.unwrap();
+            let good = client.export(Bytes::from_static(b"good")).await.unwrap();
+            assert_eq!(good, Outcome::Accepted { rejected: 7, message: String::new() }, "{protocol:?}");
+            let busy = client.export(Bytes::from_static(b"busy")).await.unwrap();
+            assert_eq!(busy, Outcome::Busy { after: None }, "{protocol:?}");
+            let bad = client.export(Bytes::from_static(b"bad")).await.unwrap();
+            assert!(matches!(bad, Outcome::Refused { .. }), "{protocol:?}");
+        }
+    }
+}
