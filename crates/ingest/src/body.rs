@@ -22,7 +22,7 @@ use crate::stats::Cell;
 const GROWTH_BYTES: (usize, usize) = (4 << 10, 4 << 20);
 
 /// Most that is allocated because a client announces it; beyond, the buffer grows with what arrives.
-const TRUSTED_BYTES_MAX: usize = 1 << 20;
+const TRUSTED_BYTES_MAX: usize = 256 << 10;
 
 /// A request body, read piece by piece under its time limits.
 pub(crate) struct BodyReader<'a, B> {
@@ -94,6 +94,7 @@ pub(crate) struct Assembler {
     inflater: Option<Inflater>,
     message: Vec<u8>,
     message_bytes_max: usize,
+    announced_bytes: usize,
     received_bytes: usize,
     retry_after: Duration,
     reservation: Reservation,
@@ -119,12 +120,15 @@ impl Assembler {
             return Err(too_large(message_bytes_max as u64));
         }
         let inflater = Inflater::new(encoding).map_err(not_decodable)?;
-        let message = match inflater {
-            None => Vec::with_capacity(TRUSTED_BYTES_MAX.min(announced_bytes as usize)),
-            Some(_) => Vec::new(),
-        };
-        let retry_after = limits.retry_after();
-        Ok(Self { inflater, message, message_bytes_max, received_bytes: 0, retry_after, reservation })
+        Ok(Self {
+            inflater,
+            message: Vec::new(),
+            message_bytes_max,
+            announced_bytes: announced_bytes as usize,
+            received_bytes: 0,
+            retry_after: limits.retry_after(),
+            reservation,
+        })
     }
 
     /// Adds a piece as it came over the wire.
@@ -135,6 +139,7 @@ impl Assembler {
         }
         let Some(mut inflater) = self.inflater.take() else {
             self.charge(chunk.len())?;
+            self.make_room_for(chunk.len());
             self.message.extend_from_slice(chunk);
             return Ok(());
         };
@@ -169,6 +174,17 @@ impl Assembler {
             return Err(too_large(self.message_bytes_max as u64));
         }
         Ok(Payload { bytes: self.message, reservation: self.reservation })
+    }
+
+    /// Grows the buffer of a message that is not compressed: to what was announced as far as that is believed, then by
+    /// doubling, and never past the announcement without need.
+    fn make_room_for(&mut self, more_bytes: usize) {
+        let (held_bytes, capacity) = (self.message.len(), self.message.capacity());
+        if held_bytes + more_bytes > capacity {
+            let missing_bytes = self.announced_bytes.saturating_sub(held_bytes);
+            let wanted_bytes = missing_bytes.min(capacity.max(TRUSTED_BYTES_MAX));
+            self.message.reserve_exact(wanted_bytes.max(more_bytes));
+        }
     }
 
     /// Grows the buffer of a decompressed message: by what it holds already, within bounds, and one byte past the limit so

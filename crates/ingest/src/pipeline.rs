@@ -14,8 +14,13 @@ use crate::refusal::{Reason, Refusal};
 use crate::sink::{Signal, Sink, SinkError, Submission};
 use crate::stats::{ItemFault, Receiver, Stats};
 
-/// Checking takes about a millisecond per MiB; longer work leaves the threads that serve sockets.
-const INLINE_BYTES_MAX: usize = 1 << 20;
+/// Checking takes about a millisecond per MiB, reading JSON several; longer work leaves the threads that serve sockets.
+fn inline_bytes_max(format: Format) -> usize {
+    match format {
+        Format::Protobuf => 1 << 20,
+        Format::Json => 128 << 10,
+    }
+}
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -76,7 +81,7 @@ pub(crate) async fn take(shared: &Arc<Shared>, arrival: Arrival) -> Result<Taken
     cell.decoded(bytes.len());
 
     let received_bytes = bytes.len();
-    let (message, checked) = if received_bytes <= INLINE_BYTES_MAX {
+    let (message, checked) = if received_bytes <= inline_bytes_max(format) {
         check(signal, format, bytes)?
     } else {
         let work = tokio::task::spawn_blocking(move || check(signal, format, bytes));

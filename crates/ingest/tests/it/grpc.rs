@@ -88,7 +88,8 @@ async fn every_error_has_its_code() {
     let other = "/opentelemetry.proto.collector.trace.v1.TraceService/Import";
     let metrics = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
     type Headers = &'static [(&'static str, &'static str)];
-    let table: Vec<(&str, Headers, Vec<u8>, u8, &str, &str)> = vec![
+    type Row<'a> = (&'a str, Headers, Vec<u8>, u8, &'a str, &'a str);
+    let table: Vec<Row<'_>> = vec![
         // path, headers, body, code, reason, a part of the message
         (TRACES, &[], frame(0, b"\xff\xff"), INVALID_ARGUMENT, "decode_error", "protobuf"),
         (TRACES, &[("grpc-encoding", "gzip")], frame(1, b"xx"), INVALID_ARGUMENT, "decode_error", "gzip"),

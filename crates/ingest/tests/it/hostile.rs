@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -345,4 +346,59 @@ async fn headers_are_bounded() {
     let long = "x".repeat(100_000);
     let answer = exchange(server.http, &post("/v1/traces", &[PROTOBUF, ("x-long", &long)], b"")).await;
     assert_eq!(answer.status, 431, "{answer:?}");
+}
+
+/// Bodies that start out valid or not, damaged in one place, in pieces.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let valid = prop_oneof![
+        Just(two_spans()),
+        Just(one_log()),
+        Just(TWO_SPANS_JSON.as_bytes().to_vec()),
+        Just(gzip(&two_spans())),
+        Just(zlib(&two_spans())),
+        Just(zstd(&two_spans())),
+        proptest::collection::vec(any::<u8>(), 0..200),
+    ];
+    (valid, any::<prop::sample::Index>(), any::<u8>(), any::<bool>(), 0..3u8).prop_map(
+        |(mut body, at, byte, framed, flag)| {
+            if !body.is_empty() {
+                let at = at.index(body.len());
+                body[at] ^= byte;
+            }
+            if framed { frame(flag, &body) } else { body }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn bad_input_is_never_the_servers_fault(
+        body in bodies(),
+        path in prop::sample::select(vec!["/v1/traces", "/v1/logs", TRACES, LOGS, "/grpc.health.v1.Health/Check"]),
+        content_type in prop::sample::select(vec!["application/x-protobuf", "application/json", "application/grpc"]),
+        coding in prop::sample::select(vec!["identity", "gzip", "deflate", "zstd"]),
+        piece_bytes in 1usize..300,
+    ) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let server = setup().await;
+            let pieces = body.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
+            let request = http::Request::post(path)
+                .version(http::Version::HTTP_2)
+                .header("content-type", content_type)
+                .header("content-encoding", coding)
+                .header("grpc-encoding", coding)
+                .body(Pieces { pieces, stays_open: false })
+                .unwrap();
+            let answer = server.endpoint.call(request, "127.0.0.1:1".parse().unwrap()).await;
+            assert!(!answer.status().is_server_error(), "{answer:?}");
+            for receiver in server.stats.snapshot().receivers {
+                for signal in receiver.signals {
+                    assert!(!signal.refused.contains_key("internal"), "{signal:?}");
+                }
+            }
+            assert_eq!(server.stats.snapshot().in_flight_bytes, 0, "everything is given back");
+        });
+    }
 }
