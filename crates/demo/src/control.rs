@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,10 +44,12 @@ fn shown(world: &World) -> Value {
     json!({"slow-database": {"on": slow.is_some(), "database": slow.map(|slow| slow.database)}})
 }
 
-async fn slow_database(
-    State(world): State<Arc<World>>,
-    Json(switch): Json<Switch>,
-) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
+async fn slow_database(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
+    // Whatever the content type: `curl -d` says that it sends a form.
+    let switch: Switch = serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("the body is not {{\"on\":true}} or {{\"on\":false}}: {error}");
+        (StatusCode::BAD_REQUEST, Json(json!({"error": message})))
+    })?;
     let slow = switch.on.then(|| match switch.database {
         Some(database) => SlowDatabase { database },
         None => SlowDatabase::default(),

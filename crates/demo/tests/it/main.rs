@@ -1,5 +1,7 @@
 //! The shop against a receiver in the same process: what it sends are whole traces over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
