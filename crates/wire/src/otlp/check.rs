@@ -2,7 +2,7 @@
 
 use super::merge::merge_pieces;
 use super::parts::{EntityRefView, EventView, HeadView, LinkView};
-use super::pb::{BYTES, FIXED64, Payloads, VARINT, tag};
+use super::pb::Payloads;
 use super::schema;
 use super::value::{KeyValueView, ValueView};
 use super::view::{InvalidSpan, LogsRequest, SpanView, TracesRequest};
@@ -137,7 +137,7 @@ impl Walk {
         // Nearly every attribute is of a shape that is seen to be in order at once. Where one is not,
         // all are walked again with what it takes to say what is wrong.
         let mut all_plain = true;
-        let span = SpanView::read_with(bytes, |attribute| all_plain &= is_plain(attribute))
+        let span = SpanView::read_with(bytes, |attribute| all_plain &= KeyValueView::plain(attribute).is_some())
             .map_err(|problem| DecodeError::protobuf("Span", problem))?;
         if !all_plain {
             self.attributes(span.attribute_extent(), 9, "Span")?;
@@ -233,61 +233,5 @@ impl Walk {
             _ => {}
         }
         Ok(())
-    }
-}
-
-/// True for an encoded `KeyValue` that is surely in order: a short key, then a value that is one short
-/// text, one number or one truth value, and nothing else. Says nothing about the others.
-#[inline(always)]
-fn is_plain(attribute: &[u8]) -> bool {
-    let [KEY, key_length @ 0..0x80, rest @ ..] = attribute else { return false };
-    let Some([VALUE, value_length @ 0..0x80, value @ ..]) = rest.get(usize::from(*key_length)..) else {
-        return false;
-    };
-    let whole = value.len() == usize::from(*value_length);
-    whole
-        && match value {
-            [STRING, length @ 0..0x80, text @ ..] => text.len() == usize::from(*length),
-            [BOOL | INT, 0..0x80] | [INT, 0x80..=0xff, 0..0x80] => true,
-            [DOUBLE, double @ ..] => double.len() == 8,
-            _ => false,
-        }
-}
-
-// Headers of the fields that plain attributes have.
-const KEY: u8 = tag(1, BYTES) as u8;
-const VALUE: u8 = tag(2, BYTES) as u8;
-const STRING: u8 = tag(1, BYTES) as u8;
-const BOOL: u8 = tag(2, VARINT) as u8;
-const INT: u8 = tag(3, VARINT) as u8;
-const DOUBLE: u8 = tag(4, FIXED64) as u8;
-
-#[cfg(test)]
-mod tests {
-    use super::{KeyValueView, ValueView, is_plain};
-
-    /// Every short attribute over the bytes that matter: what is plain is in order, not in pieces, and
-    /// neither a list nor a map.
-    #[test]
-    fn plain_attributes_are_in_order() {
-        const BYTES: [u8; 12] = [0, 1, 2, 3, 4, 0x0a, 0x10, 0x12, 0x18, 0x21, 0x2a, 0x80];
-        let mut plain = 0;
-        for number in 0..BYTES.len().pow(6) {
-            let mut attribute = vec![0x0a, 1, b'k'];
-            let mut rest = number;
-            for _ in 0..6 {
-                attribute.push(BYTES[rest % BYTES.len()]);
-                rest /= BYTES.len();
-            }
-            for length in 3..=attribute.len() {
-                let attribute = &attribute[..length];
-                if is_plain(attribute) {
-                    let view = KeyValueView::read(attribute).unwrap();
-                    assert!(!view.in_pieces && !matches!(view.value, ValueView::Array(_) | ValueView::Map(_)));
-                    plain += 1;
-                }
-            }
-        }
-        assert!(plain > 0);
     }
 }

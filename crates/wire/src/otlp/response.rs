@@ -89,7 +89,7 @@ fn read_export_response(bytes: &[u8]) -> Result<Option<PartialSuccess>, Problem>
         let mut inner = Reader::new(reader.bytes()?);
         while let Some(found) = inner.tag()? {
             match found {
-                REJECTED => partial.rejected = inner.varint()?,
+                REJECTED => partial.rejected = u64::try_from(inner.varint()? as i64).unwrap_or(0),
                 ERROR_MESSAGE => partial.error_message = super::decode_text(inner.bytes()?),
                 other => inner.skip_unknown(other, 1 << 1 | 1 << 2)?,
             }

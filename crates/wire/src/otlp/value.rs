@@ -43,8 +43,43 @@ impl<'a> KeyValueView<'a> {
         Self::read(bytes).map_err(|problem| DecodeError::protobuf("KeyValue", problem))
     }
 
+    /// The attribute, if it is of the shape that nearly every attribute has: a short key, then a value
+    /// that is one short text, one number or one truth value, and nothing else.
+    #[inline(always)]
+    pub(crate) fn plain(bytes: &'a [u8]) -> Option<Self> {
+        const KEY: u8 = tag(1, BYTES) as u8;
+        const VALUE: u8 = tag(2, BYTES) as u8;
+        const STRING: u8 = tag(1, BYTES) as u8;
+        const BOOL: u8 = tag(2, VARINT) as u8;
+        const INT: u8 = tag(3, VARINT) as u8;
+        const DOUBLE: u8 = tag(4, FIXED64) as u8;
+        let [KEY, key_length @ 0..0x80, rest @ ..] = bytes else { return None };
+        let (key, rest) = rest.split_at_checked(usize::from(*key_length))?;
+        let [VALUE, value_length @ 0..0x80, value @ ..] = rest else { return None };
+        if value.len() != usize::from(*value_length) {
+            return None;
+        }
+        let value = match value {
+            [STRING, length @ 0..0x80, text @ ..] if text.len() == usize::from(*length) => ValueView::Str(text),
+            [INT, number @ 0..0x80] => ValueView::Int(i64::from(*number)),
+            [INT, low @ 0x80..=0xff, high @ 0..0x80] => ValueView::Int(i64::from(*low & 0x7f) | i64::from(*high) << 7),
+            [BOOL, truth @ 0..0x80] => ValueView::Bool(*truth != 0),
+            [DOUBLE, bits @ ..] => ValueView::Double(f64::from_le_bytes(bits.try_into().ok()?)),
+            _ => return None,
+        };
+        Some(Self { key, value, in_pieces: false })
+    }
+
     #[inline(always)]
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Problem> {
+        match Self::plain(bytes) {
+            Some(plain) => Ok(plain),
+            None => Self::read_any(bytes),
+        }
+    }
+
+    /// As [`KeyValueView::read`], of any shape.
+    fn read_any(bytes: &'a [u8]) -> Result<Self, Problem> {
         const KNOWN: u32 = 1 << 1 | 1 << 2;
         let mut reader = Reader::new(bytes);
         let mut attribute = Self { key: &[], value: ValueView::Empty, in_pieces: false };
@@ -81,7 +116,7 @@ impl<'a> ValueView<'a> {
     }
 
     /// The value, and whether it came as two pieces of a list or a map that have to be merged.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn read(bytes: &'a [u8]) -> Result<(Self, bool), Problem> {
         const KNOWN: u32 = 0b1111_1110;
         let mut reader = Reader::new(bytes);
@@ -145,4 +180,35 @@ pub(crate) fn attributes<'a>(
         Ok(bytes) => KeyValueView::new(bytes),
         Err(problem) => Err(DecodeError::protobuf(name, problem)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every short attribute over the bytes that matter is read the same on the short way and on the long.
+    #[test]
+    fn plain_attributes_are_read_as_any_other() {
+        const ALPHABET: [u8; 12] = [0, 1, 2, 3, 4, 0x0a, 0x10, 0x12, 0x18, 0x21, 0x2a, 0x80];
+        let mut plain = 0;
+        for number in 0..ALPHABET.len().pow(6) {
+            let mut attribute = vec![0x0a, 1, b'k'];
+            let mut rest = number;
+            for _ in 0..6 {
+                attribute.push(ALPHABET[rest % ALPHABET.len()]);
+                rest /= ALPHABET.len();
+            }
+            for length in 3..=attribute.len() {
+                let attribute = &attribute[..length];
+                if let Some(view) = KeyValueView::plain(attribute) {
+                    assert_eq!(KeyValueView::read_any(attribute), Ok(view), "{attribute:?}");
+                    plain += 1;
+                }
+            }
+        }
+        assert!(plain > 1_000);
+        let double = [&[0x0a, 1, b'k', 0x12, 9, 0x21][..], &0.5f64.to_le_bytes()].concat();
+        assert_eq!(KeyValueView::plain(&double).map(|view| view.value), Some(ValueView::Double(0.5)));
+        assert_eq!(KeyValueView::plain(&double), KeyValueView::read_any(&double).ok());
+    }
 }
