@@ -178,8 +178,12 @@ impl fmt::Display for Type {
     }
 }
 
+/// Most filters in a query.
+const FILTERS_MAX: usize = 60;
+
 #[derive(Default)]
 struct Checker {
+    filters: usize,
     named: Vec<Field>,
     warnings: Vec<String>,
     metrics: Option<(Pos, &'static str)>,
@@ -289,6 +293,12 @@ impl Checker {
     }
 
     fn spansets(&mut self, expr: &SpansetExpr) -> Result<(), Error> {
+        if let SpansetExpr::Filter(_, pos) = expr {
+            self.filters += 1;
+            if self.filters > FILTERS_MAX {
+                return Err(Error::new(*pos, format!("the query has more than {FILTERS_MAX} filters in braces")));
+            }
+        }
         match expr {
             SpansetExpr::Filter(None, _) => Ok(()),
             SpansetExpr::Filter(Some(condition), _) => match self.expr(condition)? {
