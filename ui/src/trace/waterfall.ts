@@ -75,7 +75,6 @@ export class Waterfall {
     this.scroll = scrollOf(this.rows.count, 1);
     this.active = trace.spanCount > 0 ? 0 : -1;
     this.resize = new ResizeObserver(() => this.measure());
-    this.resize.observe(box);
     const on = { signal: this.stop.signal };
     box.addEventListener('scroll', () => this.onScroll(), { ...on, passive: true });
     box.addEventListener('wheel', (e) => this.onWheel(e), { ...on, passive: false });
@@ -84,7 +83,12 @@ export class Waterfall {
     box.addEventListener('pointerleave', () => this.setHover(-1, null, 0, 0), on);
     box.addEventListener('dblclick', (e) => this.onDoubleClick(e), on);
     labelHost.addEventListener('focusin', (e) => this.onFocus(e), on);
+  }
+
+  /** Measures, paints, and from now on tells {@link Events}. */
+  start(): void {
     this.measure();
+    this.resize.observe(this.box);
   }
 
   destroy(): void {
@@ -102,6 +106,7 @@ export class Waterfall {
 
   setLabelWidth(px: number): void {
     this.labelPx = Math.round(px);
+    this.labelHost.style.width = `${this.labelPx}px`;
     this.repaint();
   }
 
