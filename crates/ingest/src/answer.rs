@@ -1,7 +1,11 @@
 //! Answers in the request's own format: export responses and `google.rpc.Status`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use tracewell_wire::otlp::response::{Encoding, PartialSuccess, RpcStatus, Service, encode_export_response};
+use tracewell_wire::otlp::response::{
+    Encoding, PartialSuccess, RpcStatus, Service, encode_export_response, encode_retry_info,
+};
 
 use crate::pipeline::{Format, Taken};
 use crate::refusal::Refusal;
@@ -26,6 +30,11 @@ pub(crate) fn status(format: Format, refusal: &Refusal) -> Bytes {
         retry_after: refusal.retry_after,
     };
     Bytes::from(status.encode(encoding(format)))
+}
+
+/// `google.rpc.RetryInfo` alone.
+pub(crate) fn retry_info(delay: Duration) -> Bytes {
+    Bytes::from(encode_retry_info(delay))
 }
 
 fn encoding(format: Format) -> Encoding {

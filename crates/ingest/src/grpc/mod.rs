@@ -35,6 +35,9 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
+/// Where the Python exporter looks for the delay, which it does not read from the status details.
+const RETRY_INFO: HeaderName = HeaderName::from_static("google.rpc.retryinfo-bin");
+
 const TRACES_EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const LOGS_EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
@@ -221,9 +224,10 @@ fn failed(refusal: &Refusal) -> Response<Reply> {
     let mut headers = headers();
     headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(refusal.grpc_code)));
     headers.insert(GRPC_MESSAGE, text::percent_encoded(&refusal.message));
-    if refusal.retry_after.is_some() {
+    if let Some(delay) = refusal.retry_after {
         let status = answer::status(Format::Protobuf, refusal);
         headers.insert(GRPC_STATUS_DETAILS, text::base64(&status));
+        headers.insert(RETRY_INFO, text::base64(&answer::retry_info(delay)));
     }
     *answer.headers_mut() = headers;
     answer

@@ -165,6 +165,8 @@ async fn a_busy_or_broken_sink_says_when_to_retry() {
         let details = base64(answer.header("grpc-status-details-bin").unwrap());
         let expected = RpcStatus { code: 14, message: error.to_string(), retry_after: Some(delay) };
         assert_eq!(RpcStatus::decode(&details).unwrap(), expected);
+        let alone = base64(answer.header("google.rpc.retryinfo-bin").unwrap());
+        assert_eq!(alone, field(1, &[0x08, 2, 0x10, 0x80, 0xca, 0xb5, 0xee, 0x01]), "2 s and 500,000,000 ns");
     }
 }
 

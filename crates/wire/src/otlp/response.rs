@@ -125,15 +125,7 @@ impl RpcStatus {
         put_int32(&mut out, 1, self.code);
         put_text(&mut out, 2, self.message.as_bytes());
         if let Some(delay) = self.retry_after {
-            let mut retry_info = Vec::new();
-            put_message(&mut retry_info, 1, |out| {
-                if delay.as_secs() > 0 {
-                    put_number(out, 1, delay.as_secs());
-                }
-                if delay.subsec_nanos() > 0 {
-                    put_number(out, 2, u64::from(delay.subsec_nanos()));
-                }
-            });
+            let retry_info = encode_retry_info(delay);
             put_message(&mut out, 3, |out| {
                 put_bytes(out, 1, RETRY_INFO.as_bytes());
                 put_bytes(out, 2, &retry_info);
@@ -183,6 +175,20 @@ impl RpcStatus {
         }
         Ok(status)
     }
+}
+
+/// `google.rpc.RetryInfo` alone, as some gRPC clients want it in metadata of its own.
+pub fn encode_retry_info(delay: Duration) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_message(&mut out, 1, |out| {
+        if delay.as_secs() > 0 {
+            put_number(out, 1, delay.as_secs());
+        }
+        if delay.subsec_nanos() > 0 {
+            put_number(out, 2, u64::from(delay.subsec_nanos()));
+        }
+    });
+    out
 }
 
 /// The delay in an `Any`, if that is a `RetryInfo`.
