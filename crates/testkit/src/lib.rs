@@ -1,5 +1,6 @@
-//! What Tracewell's tests share: arbitrary model values for property tests.
+//! What Tracewell's tests share: arbitrary model values for property tests, and the real server process.
 //!
-//! It is: strategies that several crates need. It is not: part of any binary; only tests depend on it.
+//! It is: strategies and harnesses that several crates need. It is not: part of any binary; only tests depend on it.
 
 pub mod model;
+pub mod server;

@@ -67,7 +67,8 @@ impl ServerBuilder {
         }
         command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.binary.display()));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.binary.display()));
         let log = Log::collect(child.stderr.take().expect("standard error is piped"));
         let stdout = child.stdout.take().expect("standard output is piped");
         let Some((ready, stdout)) = first_line(stdout) else {
@@ -160,7 +161,12 @@ impl Server {
     /// # Panics
     /// If it is not acknowledged.
     pub fn post_otlp(&self, request: &Value) -> Value {
-        let answer = self.post(self.otlp_http.expect("OTLP/HTTP listens"), "/v1/traces", "application/json", request.to_string().as_bytes());
+        let answer = self.post(
+            self.otlp_http.expect("OTLP/HTTP listens"),
+            "/v1/traces",
+            "application/json",
+            request.to_string().as_bytes(),
+        );
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
@@ -170,7 +176,12 @@ impl Server {
     /// # Panics
     /// If they are not acknowledged.
     pub fn post_otlp_logs(&self, request: &Value) -> Value {
-        let answer = self.post(self.otlp_http.expect("OTLP/HTTP listens"), "/v1/logs", "application/json", request.to_string().as_bytes());
+        let answer = self.post(
+            self.otlp_http.expect("OTLP/HTTP listens"),
+            "/v1/logs",
+            "application/json",
+            request.to_string().as_bytes(),
+        );
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
@@ -222,7 +233,11 @@ impl Server {
             if let Some(status) = self.child.try_wait().expect("the server is our child") {
                 return (status, start.elapsed());
             }
-            assert!(start.elapsed() <= limit, "the server has not ended after {limit:?}; its log:\n{}", self.log.text());
+            assert!(
+                start.elapsed() <= limit,
+                "the server has not ended after {limit:?}; its log:\n{}",
+                self.log.text()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -299,7 +314,9 @@ fn parse(answer: &[u8]) -> Option<Answer> {
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())))
+        .filter_map(|line| {
+            line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        })
         .collect();
     let body = &answer[end + 4..];
     let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
@@ -310,7 +327,8 @@ fn unchunk(mut body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     loop {
         let end = body.windows(2).position(|window| window == b"\r\n")?;
-        let length = usize::from_str_radix(std::str::from_utf8(&body[..end]).ok()?.split(';').next()?.trim(), 16).ok()?;
+        let length =
+            usize::from_str_radix(std::str::from_utf8(&body[..end]).ok()?.split(';').next()?.trim(), 16).ok()?;
         if length == 0 {
             return Some(out);
         }
@@ -329,7 +347,8 @@ pub fn percent(text: &str) -> String {
 /// An OTLP JSON request with spans of one trace, each `(span id, parent span id, service, name)`, a millisecond apart and
 /// nested in time, the first starting a minute ago.
 pub fn otlp_trace(trace_id: &str, spans: &[(&str, &str, &str, &str)]) -> Value {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     otlp_trace_at(trace_id, now - 60_000_000_000, spans)
 }
 

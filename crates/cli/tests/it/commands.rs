@@ -1,0 +1,108 @@
+//! The other commands.
+
+use std::process::{Command, Output};
+
+use crate::{BINARY, TRACE, checkout, start};
+
+fn run(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    Command::new(BINARY).args(arguments).current_dir(folder.path()).env("COLUMNS", "100").output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_default_configuration_is_written_and_what_is_in_effect_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tracewell.toml");
+    let default = stdout(&run(&["config", "default"]));
+    std::fs::write(&file, default.replace("listen = \"127.0.0.1:3200\"", "listen = \"127.0.0.1:4000\"")).unwrap();
+    let output = Command::new(BINARY)
+        .args(["serve", "--print-config", "--log", "debug"])
+        .env("TRACEWELL_RETENTION_AGE", "14d")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    let line =
+        |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {text}"));
+    assert!(line("listen = \"127.0.0.1:4000\"").contains("tracewell.toml:"));
+    assert!(line("age = \"14d\"").ends_with("environment TRACEWELL_RETENTION_AGE"));
+    assert!(line("level = \"debug\"").ends_with("flag --log"));
+}
+
+#[test]
+fn queries_print_a_table_and_traces_a_waterfall() {
+    let server = start();
+    server.post_otlp(&checkout());
+    let url = format!("http://{}", server.http);
+    let table = stdout(&run(&["query", "{ resource.service.name = \"orders\" }", "--server", &url]));
+    assert!(table.contains(TRACE) && table.contains("gateway: GET /checkout"), "{table}");
+    assert!(table.contains("1 of 1 traces"), "{table}");
+    let json = stdout(&run(&["query", "--json", "--server", &url]));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["total"], 1);
+    let waterfall = stdout(&run(&["query", "trace", TRACE, "--server", &url]));
+    assert!(waterfall.contains("└─ orders: POST /orders"), "{waterfall}");
+
+    let wrong = run(&["query", "{ nmae = 1 }", "--server", &url]);
+    let error = String::from_utf8_lossy(&wrong.stderr);
+    assert!(!wrong.status.success() && error.contains("^^^^"), "{error}");
+    let nobody = run(&["query", "--server", "http://127.0.0.1:1"]);
+    let error = String::from_utf8_lossy(&nobody.stderr);
+    assert!(error.contains("cannot connect to http://127.0.0.1:1") && error.contains("tracewell serve"), "{error}");
+}
+
+#[test]
+fn a_file_is_drawn_in_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.json");
+    std::fs::write(&file, checkout().to_string()).unwrap();
+    let drawn = stdout(&run(&["view", "--print", &file.display().to_string()]));
+    for part in [TRACE, "gateway: GET /checkout", "└─ orders-db: INSERT orders", "4 spans", "█"] {
+        assert!(drawn.contains(part), "{part:?} is missing in\n{drawn}");
+    }
+    std::fs::write(&file, "{\"hello\": 1}").unwrap();
+    let wrong = run(&["view", "--print", &file.display().to_string()]);
+    let error = String::from_utf8_lossy(&wrong.stderr);
+    assert!(!wrong.status.success() && error.contains("trace.json"), "{error}");
+}
+
+#[test]
+fn the_doctor_follows_a_span_through() {
+    let server = start();
+    let output = run(&["doctor", "--server", &format!("http://{}", server.http)]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    for part in ["✓ span over OTLP/gRPC", "✓ span over OTLP/HTTP", "everything that was checked is well"] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_where_nothing_runs() {
+    let output = run(&[
+        "doctor",
+        "--http-listen",
+        "127.0.0.1:1",
+        "--otlp-grpc-listen",
+        "127.0.0.1:0",
+        "--otlp-http-listen",
+        "off",
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in ["✗ server", "→ start one with `tracewell serve`", "✓ data folder", "✓ free disk"] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn help_version_and_completions_are_there() {
+    assert!(stdout(&run(&["--help"])).contains("tracewell demo"));
+    assert!(stdout(&run(&["serve", "--help"])).contains("--otlp-grpc-listen"));
+    assert!(stdout(&run(&["--version"])).contains("target:"));
+    assert!(stdout(&run(&["completions", "bash"])).contains("_tracewell"));
+}

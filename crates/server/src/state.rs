@@ -1,0 +1,59 @@
+//! What the routes share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tracewell_ingest::Stats;
+use tracewell_store::Store;
+
+use crate::queries::Queries;
+
+/// What the routes share; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+/// Behind [`App`].
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) queries: Queries,
+    pub(crate) ingest: Arc<Stats>,
+    pub(crate) listeners: Listening,
+    pub(crate) started: Instant,
+    pub(crate) started_ns: u64,
+    stopping: AtomicBool,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listening {
+    pub(crate) http: SocketAddr,
+    pub(crate) otlp_grpc: Option<SocketAddr>,
+    pub(crate) otlp_http: Option<SocketAddr>,
+}
+
+impl App {
+    pub(crate) fn new(store: Store, queries: Queries, ingest: Arc<Stats>, listeners: Listening) -> Self {
+        let (started, started_ns) = (Instant::now(), crate::time::now_ns());
+        let stopping = AtomicBool::new(false);
+        Self(Arc::new(Shared { store, queries, ingest, listeners, started, started_ns, stopping }))
+    }
+
+    /// From now on readiness says that the server is stopping.
+    pub(crate) fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
