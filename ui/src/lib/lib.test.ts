@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ago, bytes, plural, pretty, valueText, valueType } from './format';
+import { endpoints } from './endpoints';
 import { findTraceId } from './paste';
 import { describeRange, resolve, wider } from './time';
 
@@ -60,5 +61,17 @@ describe('text', () => {
     expect([valueType({ intValue: '1' }), valueType({}), valueType({ stringValue: '' }), valueType(undefined)]).toEqual(['int', 'empty', 'string', 'empty']);
     expect(pretty('{"a":1}')).toBe('{\n  "a": 1\n}');
     expect(pretty('{a}')).toBe('{a}');
+  });
+});
+
+describe('where to send', () => {
+  it('reads the receivers', () => {
+    const status = { receivers: [{ name: 'otlp-grpc', address: '127.0.0.1:5317' }, { name: 'OTLP/HTTP', address: '0.0.0.0:5318' }] };
+    expect(endpoints(status, 'traces.example')).toEqual({ grpc: 'http://127.0.0.1:5317', http: 'http://traces.example:5318' });
+  });
+  it('falls back to the usual ports', () => {
+    for (const status of [null, {}, { receivers: 'x' }, { receivers: [{}] }]) {
+      expect(endpoints(status, 'localhost')).toEqual({ http: 'http://localhost:4318', grpc: 'http://localhost:4317' });
+    }
   });
 });

@@ -190,7 +190,7 @@ function marks(host: HTMLElement, t: TraceColumns, span: number, error: boolean,
   const outside = outsideParent(t, span, 1000);
   if (outside !== 'none') add('⇥', 'warn', `${OUTSIDE[outside]} its parent`);
   if (flags & Flag.logs) add('≡', 'soft', 'has log records');
-  if (flags & Flag.links) add('⧉', 'soft', 'has links');
+  if (flags & Flag.links) add('↪', 'soft', 'has links');
 }
 
 const OUTSIDE = { none: '', early: 'starts before', late: 'ends after', both: 'starts before and ends after' } as const;
