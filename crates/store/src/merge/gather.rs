@@ -10,8 +10,8 @@ use tracewell_model::{KeyValue, TraceId, Value};
 use tracewell_wire::otlp::json;
 
 use super::rows::{OutRow, RowRef};
-use crate::segment::{Values, WriteError};
-use crate::table::{AttrType, Bitmap, Chunk, Field, NO_CODE, Source, StrTable};
+use crate::segment::{Column, Layout, Values, WriteError};
+use crate::table::{AttrType, Bitmap, Chunk, Field, NO_CODE, Source, SourceError, StrTable};
 
 /// A dictionary being put together from other dictionaries.
 #[derive(Default)]
@@ -50,24 +50,51 @@ struct Place {
     codes: Vec<u32>,
 }
 
-/// Reads columns of some sources at scattered rows.
-pub struct Gatherer<'a> {
-    sources: &'a [Arc<dyn Source>],
+/// The columns of a source, which is all that gathering needs of it.
+pub trait ReadChunks {
+    /// Rows in each chunk but the last.
+    fn chunk_rows(&self) -> u32;
+    /// Values of a chunk of a column.
+    fn chunk(&self, field: &Field, index: u32) -> Result<Option<Arc<Chunk>>, SourceError>;
 }
 
-impl<'a> Gatherer<'a> {
-    pub fn new(sources: &'a [Arc<dyn Source>]) -> Self {
+impl ReadChunks for Arc<dyn Source> {
+    fn chunk_rows(&self) -> u32 {
+        self.as_ref().chunk_rows()
+    }
+
+    fn chunk(&self, field: &Field, index: u32) -> Result<Option<Arc<Chunk>>, SourceError> {
+        self.as_ref().chunk(field, index)
+    }
+}
+
+/// Reads columns of some sources at scattered rows.
+pub struct Gatherer<'a, S> {
+    sources: &'a [S],
+}
+
+impl<'a, S: ReadChunks> Gatherer<'a, S> {
+    pub fn new(sources: &'a [S]) -> Self {
         Self { sources }
     }
 
+    /// Values of any column but the trace id's. Attributes in `demoted` join the remainder.
+    pub fn values(&self, column: &Column, demoted: &[Field], rows: &[OutRow]) -> Result<Values, WriteError> {
+        match (&column.field, column.layout()) {
+            (Some(Field::ParentDistance), _) => {
+                Ok(Numbers::of(rows.iter().map(|row| row.parent_distance.map(|distance| distance as u64))))
+            }
+            (Some(Field::ParentSpanId), _) => Ok(Numbers::of(rows.iter().map(|row| row.parent_id))),
+            (Some(Field::Remainder), _) => self.remainder(demoted, rows),
+            (Some(field), Layout::Text) => self.texts(field, rows),
+            (Some(field), _) => self.numbers(field, rows),
+            (None, _) => Ok(Numbers::of(rows.iter().map(|_| None))),
+        }
+    }
+
     fn places(&self) -> Vec<Place> {
-        let place = |source: &Arc<dyn Source>| Place {
-            chunk_rows: source.chunk_rows(),
-            first: 0,
-            end: 0,
-            chunk: None,
-            codes: Vec::new(),
-        };
+        let place =
+            |source: &S| Place { chunk_rows: source.chunk_rows(), first: 0, end: 0, chunk: None, codes: Vec::new() };
         self.sources.iter().map(place).collect()
     }
 
@@ -92,7 +119,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Texts of a field.
-    pub fn texts(&self, field: &Field, rows: &[OutRow]) -> Result<Values, WriteError> {
+    fn texts(&self, field: &Field, rows: &[OutRow]) -> Result<Values, WriteError> {
         let mut places = self.places();
         let mut texts = Texts::default();
         let mut gathered = Vec::with_capacity(rows.len());
@@ -120,7 +147,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Numbers of a field.
-    pub fn numbers(&self, field: &Field, rows: &[OutRow]) -> Result<Values, WriteError> {
+    fn numbers(&self, field: &Field, rows: &[OutRow]) -> Result<Values, WriteError> {
         let mut places = self.places();
         let mut gathered = Numbers::with_capacity(rows.len());
         for OutRow { at, .. } in rows {
@@ -134,7 +161,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// The remainder of each row: what the sources keep there, and the attributes in `demoted`.
-    pub fn remainder(&self, demoted: &[Field], rows: &[OutRow]) -> Result<Values, WriteError> {
+    fn remainder(&self, demoted: &[Field], rows: &[OutRow]) -> Result<Values, WriteError> {
         let kept = self.texts(&Field::Remainder, rows)?;
         if demoted.is_empty() {
             return Ok(kept);
@@ -193,19 +220,26 @@ fn value_at(chunk: &Chunk, row: usize, kind: AttrType) -> Option<Value> {
 }
 
 /// Numbers being collected row by row.
-pub struct Numbers {
+struct Numbers {
     values: Vec<u64>,
     present: Bitmap,
     held: usize,
 }
 
 impl Numbers {
-    pub fn with_capacity(rows: usize) -> Self {
+    /// All numbers of an iterator.
+    fn of(numbers: impl ExactSizeIterator<Item = Option<u64>>) -> Values {
+        let mut collected = Self::with_capacity(numbers.len());
+        numbers.for_each(|number| collected.push(number));
+        collected.finish()
+    }
+
+    fn with_capacity(rows: usize) -> Self {
         Self { values: Vec::with_capacity(rows), present: Bitmap::filled(rows, false), held: 0 }
     }
 
     #[inline]
-    pub fn push(&mut self, value: Option<u64>) {
+    fn push(&mut self, value: Option<u64>) {
         if value.is_some() {
             self.present.set(self.values.len());
             self.held += 1;
@@ -213,7 +247,7 @@ impl Numbers {
         self.values.push(value.unwrap_or_default());
     }
 
-    pub fn finish(self) -> Values {
+    fn finish(self) -> Values {
         let present = (self.held < self.values.len()).then_some(self.present);
         Values::Num { values: self.values, present }
     }

@@ -10,8 +10,10 @@
 //! and the index being built.
 
 mod columns;
+mod counted;
 mod gather;
 mod order;
+mod reindex;
 mod rows;
 mod segment;
 #[cfg(test)]
@@ -20,6 +22,8 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+pub(crate) use reindex::reindex;
 
 pub use crate::segment::{SegmentMeta, WriteError};
 use crate::table::Source;

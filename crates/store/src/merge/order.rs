@@ -9,7 +9,7 @@ use crate::segment::WriteError;
 use crate::table::{Field, Rows, Signal, Source, TraceEntry};
 
 /// Log records without a trace that stand together as if they were of one.
-const LOOSE_ROWS: usize = 1_024;
+pub const LOOSE_ROWS: usize = 1_024;
 
 /// The part of a trace in one source.
 #[derive(Debug, Clone, Copy)]

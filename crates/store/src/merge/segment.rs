@@ -8,12 +8,13 @@ use tracewell_model::TraceId;
 
 use super::Target;
 use super::columns::{self, Plan};
-use super::gather::{Gatherer, Numbers, trace_ids};
+use super::counted::Counted;
+use super::gather::{Gatherer, trace_ids};
 use super::order::{Order, Trace};
 use super::rows::{OutRow, RowFinder};
-use crate::index::{EdgeTotals, IndexWriter, Observation};
-use crate::segment::{Column, DataWriter, GROUP_ROWS, Layout, SegmentMeta, Values, WriteError};
-use crate::table::{Field, NO_CODE, Signal, Source};
+use crate::index::IndexWriter;
+use crate::segment::{Column, DataWriter, GROUP_ROWS, SegmentMeta, WriteError};
+use crate::table::{Signal, Source};
 
 /// Files that are deleted again unless they were finished.
 struct Unfinished(Vec<PathBuf>);
@@ -30,7 +31,7 @@ impl Drop for Unfinished {
 struct Writing<'a> {
     signal: Signal,
     plan: Plan,
-    gatherer: Gatherer<'a>,
+    gatherer: Gatherer<'a, Arc<dyn Source>>,
     data: DataWriter,
     index: IndexWriter,
     group: u32,
@@ -131,15 +132,9 @@ impl Writing<'_> {
         let (gatherer, index, plan) = (&self.gatherer, &mut self.index, &self.plan);
         let (group, ids, first_id) = (self.group, &self.ids, self.first_id);
         self.data.row_group(|column: &Column| {
-            let values = match (&column.field, column.layout()) {
-                (None, _) => trace_ids(ordinals, first_id, ids),
-                (Some(Field::ParentDistance), _) => {
-                    numbers(rows, |row| row.parent_distance.map(|distance| distance as u64))
-                }
-                (Some(Field::ParentSpanId), _) => numbers(rows, |row| row.parent_id),
-                (Some(Field::Remainder), _) => gatherer.remainder(&plan.demoted, rows)?,
-                (Some(field), Layout::Text) => gatherer.texts(field, rows)?,
-                (Some(field), _) => gatherer.numbers(field, rows)?,
+            let values = match column.field {
+                None => trace_ids(ordinals, first_id, ids),
+                Some(_) => gatherer.values(column, &plan.demoted, rows)?,
             };
             index.column(group, column, &values, ordinals);
             counted.take(column, &values);
@@ -155,81 +150,5 @@ impl Writing<'_> {
         self.ids.drain(..still);
         self.first_id += still as u32;
         Ok(())
-    }
-}
-
-fn numbers(rows: &[OutRow], value: impl Fn(&OutRow) -> Option<u64>) -> Values {
-    let mut numbers = Numbers::with_capacity(rows.len());
-    rows.iter().for_each(|row| numbers.push(value(row)));
-    numbers.finish()
-}
-
-/// Columns that the rollup needs.
-#[derive(Default)]
-struct Counted {
-    start: Vec<u64>,
-    duration: Vec<u64>,
-    kind: Vec<u64>,
-    status: Vec<u64>,
-    service: Option<(Vec<u32>, Vec<String>)>,
-    name: Option<(Vec<u32>, Vec<String>)>,
-}
-
-impl Counted {
-    fn take(&mut self, column: &Column, values: &Values) {
-        match (&column.field, values) {
-            (Some(Field::Start), Values::Num { values, .. }) => self.start.clone_from(values),
-            (Some(Field::Duration), Values::Num { values, .. }) => self.duration.clone_from(values),
-            (Some(Field::Kind), Values::Num { values, .. }) => self.kind.clone_from(values),
-            (Some(Field::StatusCode), Values::Num { values, .. }) => self.status.clone_from(values),
-            (Some(Field::Service), Values::Text { codes, dict }) => {
-                self.service = Some((codes.clone(), dict.iter().map(str::to_owned).collect()));
-            }
-            (Some(Field::Name), Values::Text { codes, dict }) => {
-                self.name = Some((codes.clone(), dict.iter().map(str::to_owned).collect()));
-            }
-            _ => {}
-        }
-    }
-
-    /// Counts the rows of a row group. Returns service and duration of each for the next group.
-    fn count(&self, rows: &[OutRow], before: &[(u32, u64)], rollup: &mut crate::index::Rollup) -> Vec<(u32, u64)> {
-        let mut coded = |texts: &Option<(Vec<u32>, Vec<String>)>| -> Vec<u32> {
-            let Some((codes, dict)) = texts else { return vec![rollup.code(""); rows.len()] };
-            let known: Vec<u32> = dict.iter().map(|text| rollup.code(text)).collect();
-            let none = rollup.code("");
-            codes.iter().map(|code| if *code == NO_CODE { none } else { known[*code as usize] }).collect()
-        };
-        let (services, names) = (coded(&self.service), coded(&self.name));
-        let at = |values: &[u64], row: usize| values.get(row).copied().unwrap_or_default();
-        // A duration below zero is a clock that was set back: it counts as none.
-        let duration = |row: usize| (at(&self.duration, row) as i64).max(0) as u64;
-        for (row, out) in rows.iter().enumerate() {
-            let status = at(&self.status, row) as i64 as i32;
-            rollup.add(&Observation {
-                start: at(&self.start, row),
-                duration_ns: duration(row),
-                service: services[row],
-                name: names[row],
-                kind: at(&self.kind, row) as i64 as i32,
-                status,
-            });
-            let Some(distance) = out.parent_distance.filter(|distance| *distance != 0) else { continue };
-            let parent = row as i64 - distance;
-            let caller = match usize::try_from(parent) {
-                Ok(parent) => services.get(parent).map(|service| (*service, duration(parent))),
-                Err(_) => {
-                    usize::try_from(before.len() as i64 + parent).ok().and_then(|parent| before.get(parent).copied())
-                }
-            };
-            if let Some((caller, client_ns)) = caller
-                && caller != services[row]
-            {
-                let errors = u64::from(status == 2);
-                let call = EdgeTotals { calls: 1, errors, client_ns, server_ns: duration(row) };
-                rollup.add_edge(at(&self.start, row), caller, services[row], call);
-            }
-        }
-        (0..rows.len()).map(|row| (services[row], duration(row))).collect()
     }
 }

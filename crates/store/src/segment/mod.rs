@@ -24,6 +24,7 @@ use std::path::Path;
 
 pub use column::Values;
 pub use meta::{SegmentMeta, data_file, index_file};
+pub(crate) use read::DataFile;
 pub(crate) use read::io_error;
 pub use read::read_meta;
 pub use schema::{Column, Layout, columns, describe as columns_described, read as columns_from};

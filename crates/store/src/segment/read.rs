@@ -48,8 +48,6 @@ pub struct DataFile {
     by_field: HashMap<Field, u32>,
     /// Row group by row group, column by column.
     groups: Vec<Vec<Pages>>,
-    /// Rows with a value, column by column.
-    held: Vec<u64>,
 }
 
 pub(crate) fn io_error(path: &Path, error: &std::io::Error) -> SourceError {
@@ -127,9 +125,9 @@ impl DataFile {
             .enumerate()
             .filter_map(|(index, column)| Some((column.field.clone()?, index as u32)))
             .collect();
-        let (groups, held) = places(path, &metadata, columns.len())?;
+        let groups = places(path, &metadata, columns.len())?;
         let rows = u32::try_from(metadata.file_metadata().num_rows()).map_err(|error| damaged(path, error))?;
-        Ok(Self { id: meta.id, path: path.to_owned(), file, rows, columns, by_field, groups, held })
+        Ok(Self { id: meta.id, path: path.to_owned(), file, rows, columns, by_field, groups })
     }
 
     pub fn path(&self) -> &Path {
@@ -142,11 +140,6 @@ impl DataFile {
 
     pub fn columns(&self) -> &[Column] {
         &self.columns
-    }
-
-    /// Rows that have a value in a column.
-    pub fn held(&self, column: u32) -> u64 {
-        self.held.get(column as usize).copied().unwrap_or_default()
     }
 
     pub fn column(&self, field: &Field) -> Option<u32> {
@@ -296,9 +289,8 @@ fn spread<T: Copy>(values: Vec<T>, present: Option<&Bitmap>, rows: usize, none: 
     aligned
 }
 
-/// The places of all pages, and how many rows have a value in each column.
-fn places(path: &Path, metadata: &ParquetMetaData, columns: usize) -> Result<(Vec<Vec<Pages>>, Vec<u64>), SourceError> {
-    let mut held = vec![0u64; columns];
+/// The places of all pages.
+fn places(path: &Path, metadata: &ParquetMetaData, columns: usize) -> Result<Vec<Vec<Pages>>, SourceError> {
     let mut groups = Vec::with_capacity(metadata.num_row_groups());
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let index = metadata.page_index_for_row_group(number);
@@ -318,10 +310,9 @@ fn places(path: &Path, metadata: &ParquetMetaData, columns: usize) -> Result<(Ve
             let dictionary = chunk
                 .dictionary_page_offset()
                 .map(|offset| Place { offset: offset as u64, bytes: (chunk.data_page_offset() - offset) as u32 });
-            held[column] += if empty { 0 } else { rows as u64 };
             of_group.push(if empty { Pages::default() } else { Pages { dictionary, data } });
         }
         groups.push(of_group);
     }
-    Ok((groups, held))
+    Ok(groups)
 }

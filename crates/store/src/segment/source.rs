@@ -1,9 +1,10 @@
 //! A segment as a source.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 use tracewell_model::TraceId;
 
@@ -20,23 +21,56 @@ use crate::table::{
 pub struct Segment {
     meta: SegmentMeta,
     data: DataFile,
-    index: Index,
+    index_path: PathBuf,
+    index: RwLock<Arc<Index>>,
+    /// Held while the index is made again; true when that was tried, which is once.
+    repair: Mutex<bool>,
     cache: Arc<Cache>,
 }
 
+/// Marks pieces of an index that was made again: they must not be mistaken for those of the damaged one.
+const REPAIRED: u64 = 1 << 63;
+
 impl Segment {
-    /// Opens the files of a segment in `dir`, checking that they are those that `meta` describes.
+    /// Opens the files of a segment in `dir`, checking that they are those that `meta` describes. A missing or damaged
+    /// index is made again from the data.
     pub fn open(dir: &Path, meta: &SegmentMeta, cache: &Arc<Cache>) -> Result<Arc<Self>, SourceError> {
         let data = DataFile::open(&dir.join(meta.data_file()), meta)?;
-        let path = dir.join(meta.index_file());
-        let index = Index::open(meta.id, &path)?;
-        if index.rows() != data.rows() {
-            return Err(SourceError::Damaged {
-                file: path.display().to_string(),
-                reason: format!("it is of {} rows, the data has {}", index.rows(), data.rows()),
-            });
+        let index_path = dir.join(meta.index_file());
+        let (index, repaired) = match open_index(meta.id, &index_path, &data) {
+            Ok(index) => (index, false),
+            Err(error) => (repair_index(&error, meta, &data, cache, &index_path)?, true),
+        };
+        Ok(Arc::new(Self {
+            meta: meta.clone(),
+            data,
+            index_path,
+            index: RwLock::new(Arc::new(index)),
+            repair: Mutex::new(repaired),
+            cache: Arc::clone(cache),
+        }))
+    }
+
+    /// Asks the index; should it turn out to be damaged, makes it again and asks once more.
+    fn ask<T>(&self, ask: impl Fn(&Index) -> Result<T, SourceError>) -> Result<T, SourceError> {
+        let index = Arc::clone(&self.index.read());
+        let error = match ask(&index) {
+            Err(error @ SourceError::Damaged { .. }) => error,
+            answer => return answer,
+        };
+        {
+            let mut tried = self.repair.lock();
+            let untouched = Arc::ptr_eq(&index, &self.index.read());
+            if untouched && std::mem::replace(&mut *tried, true) {
+                return Err(error);
+            }
+            if untouched {
+                let repaired = repair_index(&error, &self.meta, &self.data, &self.cache, &self.index_path)?;
+                *self.index.write() = Arc::new(repaired);
+            }
         }
-        Ok(Arc::new(Self { meta: meta.clone(), data, index, cache: Arc::clone(cache) }))
+        let index = Arc::clone(&self.index.read());
+        ask(&index)
     }
 
     /// What is known of the segment.
@@ -46,17 +80,54 @@ impl Segment {
 
     /// Bytes of the index by what they are for.
     pub fn index_sizes(&self) -> Vec<(String, u64)> {
-        self.index.sizes()
+        self.index.read().sizes()
     }
 
     fn traces_in_chunks(&self, chunks: &[u32]) -> Result<RoaringBitmap, SourceError> {
         let mut traces = RoaringBitmap::new();
         for chunk in chunks {
             let rows = chunk * CHUNK_ROWS..self.data.rows().min((chunk + 1) * CHUNK_ROWS);
-            traces.insert_range(self.index.ordinals_of_rows(&self.cache, rows)?);
+            traces.insert_range(self.ask(|index| index.ordinals_of_rows(&self.cache, rows.clone()))?);
         }
         Ok(traces)
     }
+}
+
+fn open_index(id: u64, path: &Path, data: &DataFile) -> Result<Index, SourceError> {
+    let index = Index::open(id, path)?;
+    if index.rows() != data.rows() {
+        return Err(SourceError::Damaged {
+            file: path.display().to_string(),
+            reason: format!("it is of {} rows, the data has {}", index.rows(), data.rows()),
+        });
+    }
+    Ok(index)
+}
+
+/// Makes an index again from the data; if that fails too, the answer is why the index was needed.
+fn repair_index(
+    error: &SourceError,
+    meta: &SegmentMeta,
+    data: &DataFile,
+    cache: &Cache,
+    path: &Path,
+) -> Result<Index, SourceError> {
+    tracing::warn!("{error}; making the index again from {}", data.path().display());
+    if let Err(failed) = crate::merge::reindex(data, meta.signal, cache, path) {
+        tracing::error!("the index could not be made again: {failed}");
+        return Err(error.clone());
+    }
+    open_index(meta.id | REPAIRED, path, data)
+}
+
+/// Distinct values with the number of traces that hold each; `None` when the index has no list of them.
+fn values_of(index: &Index, cache: &Cache, field: &Field) -> Result<Option<Vec<(String, u64)>>, SourceError> {
+    let mut values = Vec::new();
+    let known = index.distinct(cache, field, &mut |value, traces| {
+        values.push((value.to_owned(), traces));
+        true
+    })?;
+    Ok(known.then_some(values))
 }
 
 impl Source for Segment {
@@ -81,7 +152,7 @@ impl Source for Segment {
     }
 
     fn trace_count(&self) -> u32 {
-        self.index.traces()
+        self.index.read().traces()
     }
 
     fn ordered(&self) -> bool {
@@ -89,31 +160,32 @@ impl Source for Segment {
     }
 
     fn trace_blocks(&self) -> u32 {
-        self.index.blocks()
+        self.index.read().blocks()
     }
 
     fn trace_block(&self, index: u32) -> Result<Arc<TraceBlock>, SourceError> {
-        self.index.block(&self.cache, index)
+        self.ask(|held| held.block(&self.cache, index))
     }
 
     fn block_of_ordinal(&self, ordinal: u32) -> u32 {
-        self.index.block_of_ordinal(ordinal)
+        self.index.read().block_of_ordinal(ordinal)
     }
 
     fn ordinal_of_row(&self, row: u32) -> Result<u32, SourceError> {
-        self.index.ordinal_of_row(&self.cache, row)
+        self.ask(|index| index.ordinal_of_row(&self.cache, row))
     }
 
     fn find_trace(&self, trace_id: &TraceId) -> Result<Option<u32>, SourceError> {
-        self.index.find_trace(&self.cache, trace_id)
+        self.ask(|index| index.find_trace(&self.cache, trace_id))
     }
 
     fn fields(&self) -> Vec<Field> {
-        self.index.fields().map(|(field, _)| field.clone()).collect()
+        self.index.read().fields().map(|(field, _)| field.clone()).collect()
     }
 
     fn attributes(&self) -> Vec<(Arc<str>, AttrType, u64)> {
         self.index
+            .read()
             .fields()
             .filter_map(|(field, rows)| match field {
                 Field::Attr { key, kind } => Some((Arc::clone(key), *kind, rows)),
@@ -123,7 +195,7 @@ impl Source for Segment {
     }
 
     fn has_remainder(&self) -> bool {
-        self.index.held(&Field::Remainder) > 0
+        self.index.read().held(&Field::Remainder) > 0
     }
 
     fn chunk(&self, field: &Field, index: u32) -> Result<Option<Arc<Chunk>>, SourceError> {
@@ -134,7 +206,7 @@ impl Source for Segment {
     }
 
     fn postings(&self, field: &Field, predicate: &TermPredicate<'_>) -> Result<TraceSet, SourceError> {
-        Ok(match self.index.find(&self.cache, field, predicate)? {
+        Ok(match self.ask(|index| index.find(&self.cache, field, predicate))? {
             Found::Unknown => TraceSet::All,
             Found::Traces(traces) => TraceSet::Some { traces, exact: true },
             Found::Chunks(chunks) => TraceSet::Some { traces: self.traces_in_chunks(&chunks)?, exact: false },
@@ -142,7 +214,14 @@ impl Source for Segment {
     }
 
     fn distinct(&self, field: &Field, visit: &mut dyn FnMut(&str, u64) -> bool) -> Result<bool, SourceError> {
-        self.index.distinct(&self.cache, field, visit)
+        // Visited values cannot be taken back, so what is visited is complete before the first is.
+        let Some(values) = self.ask(|index| values_of(index, &self.cache, field))? else { return Ok(false) };
+        for (value, traces) in values {
+            if !visit(&value, traces) {
+                break;
+            }
+        }
+        Ok(true)
     }
 
     fn operations(
@@ -150,7 +229,7 @@ impl Source for Segment {
         minutes: RangeInclusive<u64>,
         visit: &mut dyn FnMut(&OperationCount),
     ) -> Result<(), SourceError> {
-        let operations = self.index.operations(&self.cache)?;
+        let operations = self.ask(|index| index.operations(&self.cache))?;
         // Sorted by minute.
         let first = operations.partition_point(|count| count.minute < *minutes.start());
         operations[first..].iter().take_while(|count| count.minute <= *minutes.end()).for_each(visit);

@@ -82,11 +82,6 @@ impl<'a> Input<'a> {
     pub fn u32_le(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
-
-    /// The next eight bytes, little-endian.
-    pub fn u64_le(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
 }
 
 #[cfg(test)]
