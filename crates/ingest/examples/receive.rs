@@ -1,5 +1,9 @@
-//! Takes OTLP on 127.0.0.1:4317 (gRPC) and 4318 (HTTP), or on the two addresses given, throws it away and prints the
-//! counters when it is stopped with Ctrl-C.
+//! Takes OTLP on 127.0.0.1:4317 (gRPC) and 4318 (HTTP), throws it away and prints the counters when it is stopped with
+//! Ctrl-C. Other settings are taken as JSON:
+//!
+//! ```text
+//! cargo run --example receive -- '{"grpc": "127.0.0.1:0", "limits": {"in_flight_bytes_max": 1000000}}'
+//! ```
 
 use std::sync::Arc;
 
@@ -23,12 +27,10 @@ impl Sink for Print {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = IngestConfig::default();
-    let mut addresses = std::env::args().skip(1);
-    if let (Some(grpc), Some(http)) = (addresses.next(), addresses.next()) {
-        config.grpc = Some(grpc.parse()?);
-        config.http = Some(http.parse()?);
-    }
+    let config: IngestConfig = match std::env::args().nth(1) {
+        Some(json) => serde_json::from_str(&json)?,
+        None => IngestConfig::default(),
+    };
     let listeners = tracewell_ingest::bind(config, Arc::new(Print)).await?;
     println!("grpc {:?} http {:?}", listeners.grpc_addr, listeners.http_addr);
     let stats = Arc::clone(&listeners.stats);
