@@ -14,6 +14,9 @@ const QUIET_MS: u64 = 600_000;
 /// Segments of similar size that are worth a merge.
 const SIMILAR_MIN: usize = 4;
 const DAY_NS: u64 = 86_400_000_000_000;
+/// Retention goes by the newest rows of a segment. So that old rows do not stay much longer by being merged with new
+/// ones, only what arrived within this part of the retention's age is merged.
+const AGE_PARTS: u32 = 4;
 
 /// A merge to carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +50,15 @@ pub(crate) fn plan(rows: &[&SegmentRow], now_ms: u64, mood: Mood, config: &Store
         mood == Mood::Forced || group.iter().all(|row| row.created_ms.saturating_add(QUIET_MS) <= now_ms)
     };
 
-    let mut partitions: BTreeMap<u64, Vec<&SegmentRow>> = BTreeMap::new();
+    let arrival_ms = config.retention_age.map_or(u64::MAX, |age| (age / AGE_PARTS).as_millis() as u64).max(1);
+    let arrival = |row: &SegmentRow| row.created_ms / arrival_ms;
+
+    let mut partitions: BTreeMap<(u64, u64), Vec<&SegmentRow>> = BTreeMap::new();
     for row in rows.iter().filter(small).filter(|row| row.level < 2) {
-        partitions.entry(row.partition_start / partition_ns * partition_ns).or_default().push(row);
+        let start = row.partition_start / partition_ns * partition_ns;
+        partitions.entry((start, arrival(row))).or_default().push(row);
     }
-    for (start, mut group) in partitions {
+    for ((start, _), mut group) in partitions {
         let ids = match mood {
             Mood::Busy if group.len() < config.compaction_fan_in => continue,
             Mood::Busy => smallest(&mut group, config.segment_rows_max, u64::MAX),
@@ -72,11 +79,11 @@ pub(crate) fn plan(rows: &[&SegmentRow], now_ms: u64, mood: Mood, config: &Store
         return None;
     }
 
-    let mut days: BTreeMap<u64, Vec<&SegmentRow>> = BTreeMap::new();
+    let mut days: BTreeMap<(u64, u64), Vec<&SegmentRow>> = BTreeMap::new();
     for row in rows.iter().filter(small) {
-        days.entry(row.partition_start / DAY_NS * DAY_NS).or_default().push(row);
+        days.entry((row.partition_start / DAY_NS * DAY_NS, arrival(row))).or_default().push(row);
     }
-    for (start, mut group) in days {
+    for ((start, _), mut group) in days {
         let over = start.saturating_add(DAY_NS + partition_ns) / 1_000_000 <= now_ms;
         if over && quiet(&group) {
             let ids = smallest(&mut group, config.segment_rows_max, u64::MAX);
@@ -133,7 +140,12 @@ mod tests {
     }
 
     fn planned(rows: &[SegmentRow], mood: Mood) -> Option<(Vec<u64>, u8)> {
-        let config = StoreConfig { segment_rows_max: 1_000, compaction_fan_in: 8, ..StoreConfig::new("/nowhere") };
+        let config = StoreConfig {
+            segment_rows_max: 1_000,
+            compaction_fan_in: 8,
+            retention_age: Some(std::time::Duration::from_secs(86_400)),
+            ..StoreConfig::new("/nowhere")
+        };
         let rows: Vec<&SegmentRow> = rows.iter().collect();
         plan(&rows, NOW_MS, mood, &config).map(|plan| (plan.ids, plan.level))
     }
