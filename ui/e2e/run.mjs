@@ -1,0 +1,338 @@
+// Browser tests against the fixture server: what a person does, by pointer and by keys. Skips without a browser.
+//   node e2e/run.mjs [PART OF A NAME]
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { FIXTURES, startMock } from '../mock/server.mjs';
+import { launch } from './browser.mjs';
+
+if (!existsSync(new URL('../dist/index.html', import.meta.url))) {
+  console.error('ui/dist is missing: npm run build first');
+  process.exit(1);
+}
+const browser = await launch();
+if (!browser) {
+  console.log('skipped: no chromium found (apt-get install chromium, or set CHROMIUM_PATH)');
+  process.exit(0);
+}
+const normal = await startMock();
+const empty = await startMock({ mode: 'empty' });
+const broken = await startMock({ mode: 'error' });
+const slow = await startMock({ slow: 400 });
+
+const tests = [];
+const test = (name, run) => tests.push([name, run]);
+const params = (page) => new URL(page.url()).searchParams;
+const rows = (page) => page.locator('.wf-row');
+const activeName = (page) => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? '');
+
+test('the list shows traces newest first, with a total, and pages on', async (page) => {
+  await page.goto(normal.url);
+  await page.waitForSelector('[data-trace]');
+  assert.equal(await page.locator('[data-trace]').count(), 100);
+  assert.match(await page.locator('.summary').innerText(), /\d+ traces, newest 100 shown/);
+  await page.keyboard.press('m');
+  await page.waitForFunction(() => document.querySelectorAll('[data-trace]').length === 200);
+});
+
+test('a facet adds its condition and takes it away again', async (page) => {
+  await page.goto(normal.url);
+  await page.locator('.facets li button', { hasText: 'payment' }).first().click();
+  await page.waitForFunction(() => location.search.includes('q='));
+  assert.equal(params(page).get('q'), '{ resource.service.name = "payment" }');
+  await page.locator('.facets button', { hasText: 'Errors' }).click();
+  assert.equal(params(page).get('q'), '{ resource.service.name = "payment" && status = error }');
+  await page.goBack();
+  assert.equal(await page.locator('textarea').inputValue(), '{ resource.service.name = "payment" }');
+  await page.locator('.facets li button[aria-pressed="true"]').first().click();
+  await page.waitForFunction(() => !location.search.includes('q='));
+});
+
+test('the editor completes scopes, keys and values by keyboard alone', async (page) => {
+  await page.goto(normal.url);
+  await page.waitForSelector('[data-trace]');
+  await page.keyboard.press('/');
+  await page.keyboard.type('{ span.http.req');
+  await page.waitForSelector('#suggestion-0');
+  await page.keyboard.press('Tab');
+  await page.waitForFunction(() => document.querySelector('textarea').value.startsWith('{ span.http.request.method '));
+  await page.keyboard.type('= "P');
+  await page.waitForFunction(() => document.querySelector('#suggestion-0')?.textContent.includes('POST'));
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  assert.equal((await page.locator('textarea').inputValue()).trim(), '{ span.http.request.method = "POST"');
+  await page.keyboard.type('}');
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => location.search.includes('POST'));
+  await page.waitForSelector('[data-trace]');
+});
+
+test('an error in the query is marked where it stands, with the hint', async (page) => {
+  await page.goto(`${normal.url}/?q=${encodeURIComponent('{ name = "ü" && stats = error }')}`);
+  await page.waitForSelector('#query-error');
+  assert.match(await page.locator('#query-error').innerText(), /unknown intrinsic `stats`.*did you mean `status`/);
+  assert.equal(await page.locator('.editor .bad').innerText(), 'stats');
+});
+
+test('the time range is chosen by keys and lies in the address', async (page) => {
+  await page.goto(normal.url);
+  await page.waitForSelector('[data-trace]');
+  await page.keyboard.press('i');
+  await page.waitForFunction(() => document.activeElement?.textContent === 'Last hour');
+  await page.keyboard.press('ArrowUp');
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => location.search.includes('from=now-15m'));
+});
+
+test('brushing the plot narrows time and duration', async (page) => {
+  await page.goto(normal.url);
+  await page.waitForSelector('[data-trace]');
+  const box = await page.locator('.scatter').boundingBox();
+  await page.mouse.move(box.x + box.width - 160, box.y + 30);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width - 40, box.y + 90, { steps: 4 });
+  await page.mouse.up();
+  await page.waitForFunction(() => location.search.includes('traceDuration'));
+  assert.match(params(page).get('q'), /traceDuration >= \S+ && traceDuration <= \S+/);
+  assert.match(params(page).get('from'), /^\d{4}-\d\d-\d\dT/);
+});
+
+test('no match is not an empty store', async (page) => {
+  await page.goto(`${normal.url}/?q=${encodeURIComponent('{ name = "nothing" }')}`);
+  await page.waitForSelector('text=No trace matches');
+  await page.goto(empty.url);
+  await page.waitForSelector('text=No trace has arrived yet');
+  assert.match(await page.locator('pre').nth(2).innerText().catch(() => ''), /./);
+  assert.match(await page.locator('.start').innerText(), /OTEL_EXPORTER_OTLP_ENDPOINT=http:\/\/127\.0\.0\.1:4318[\s\S]*tracewell/);
+});
+
+test('a failing server is said, and can be tried again', async (page) => {
+  await page.goto(broken.url);
+  await page.waitForSelector('text=checksum differs in page 17');
+  await page.waitForSelector('text=run tracewell doctor');
+  const asked = page.waitForRequest((r) => r.url().includes('/search'));
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await asked;
+});
+
+test('a newer query cancels the one before it', async (page) => {
+  const failed = [];
+  page.on('requestfailed', (r) => failed.push(r.url()));
+  await page.goto(slow.url);
+  await page.waitForTimeout(150);
+  await page.locator('.facets button', { hasText: 'Errors' }).click();
+  await page.waitForSelector('[data-trace]');
+  assert.ok(failed.some((u) => u.includes('/search')), 'the first search was aborted');
+});
+
+test('a pasted log line opens its trace, from the box and from anywhere', async (page) => {
+  await page.goto(normal.url);
+  await page.keyboard.press('o');
+  await page.keyboard.type(`level=error trace_id=${FIXTURES.shop} msg="x"`);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`**/trace/${FIXTURES.shop}`);
+  await page.goto(`${normal.url}/system`);
+  await page.evaluate((id) => {
+    const data = new DataTransfer();
+    data.setData('text', `traceparent: 00-${id}-00f067aa0ba902b7-01`);
+    document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+  }, FIXTURES.shop);
+  await page.waitForURL(`**/trace/${FIXTURES.shop}?span=00f067aa0ba902b7`);
+});
+
+test('rows are a tree that keys walk, fold and unfold', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await page.waitForSelector('.wf-row');
+  assert.equal(await page.getByRole('tree').count(), 1);
+  await page.keyboard.press('j');
+  assert.match(await activeName(page), /gateway/);
+  const second = await activeName(page);
+  await page.keyboard.press('ArrowLeft');
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-expanded')), 'false');
+  assert.match(await page.locator('.legend').first().innerText(), /of 199 rows/);
+  await page.keyboard.press('ArrowLeft');
+  assert.match(await activeName(page), /GET \/checkout/);
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await activeName(page), second);
+  await page.keyboard.press('C');
+  assert.equal(await rows(page).count(), 1);
+  assert.equal(params(page).get('fold'), 'd0');
+  await page.reload();
+  await page.waitForSelector('.wf-row');
+  assert.equal(await rows(page).count(), 1);
+  await page.keyboard.press('X');
+  assert.match(await page.locator('.legend').first().innerText(), /^199 rows/);
+  await page.keyboard.press('2');
+  assert.equal(params(page).get('fold'), 'd2');
+});
+
+test('errors are one key away and the panel shows the exception', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await page.waitForSelector('.wf-row');
+  await page.keyboard.press('e');
+  await page.keyboard.press('e');
+  assert.match(await activeName(page), /error/);
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.stack pre');
+  assert.match(await page.locator('.stack pre').first().innerText(), /Caused by/);
+  assert.ok(params(page).get('span'));
+  const link = await page.locator('aside[aria-label="Span"] a.act').first().getAttribute('href');
+  assert.match(decodeURIComponent(link.replaceAll('+', ' ')), /q=\{ (span|event)\..+ = .+ \}/);
+  await page.keyboard.press('j');
+  await page.waitForTimeout(300);
+  assert.equal(await page.locator('aside[aria-label="Span"]').count(), 1);
+  await page.keyboard.press('Escape');
+  assert.equal(await page.locator('aside[aria-label="Span"]').count(), 0);
+  assert.equal(params(page).get('span'), null);
+});
+
+test('focus stays on its row while it is scrolled out and back', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await page.waitForSelector('.wf-row');
+  await page.keyboard.press('j');
+  const name = await activeName(page);
+  await page.locator('.scroll').hover();
+  await page.mouse.wheel(0, 3000);
+  await page.waitForTimeout(200);
+  assert.equal(await activeName(page), name);
+  await page.keyboard.press('j');
+  assert.notEqual(await activeName(page), name);
+});
+
+test('dragging zooms, the address keeps it, 0 shows the whole', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await page.waitForSelector('.wf-row');
+  const box = await page.locator('.scroll').boundingBox();
+  await page.mouse.move(box.x + 700, box.y + 200);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 900, box.y + 210, { steps: 5 });
+  await page.mouse.up();
+  await page.waitForFunction(() => /zoom=\d+-\d+/.test(location.search));
+  const zoom = params(page).get('zoom');
+  await page.reload();
+  await page.waitForSelector('.window');
+  assert.equal(params(page).get('zoom'), zoom);
+  await page.keyboard.press('0');
+  await page.waitForFunction(() => !location.search.includes('zoom'));
+  await page.mouse.move(box.x + 700, box.y + 200);
+  await page.keyboard.down('Control');
+  await page.mouse.wheel(0, -300);
+  await page.keyboard.up('Control');
+  await page.waitForSelector('.window');
+});
+
+test('the minimap window is dragged', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}?zoom=50000000-100000000`);
+  await page.waitForSelector('.window');
+  const w = await page.locator('.window').boundingBox();
+  await page.mouse.move(w.x + w.width / 2, w.y + 30);
+  await page.mouse.down();
+  await page.mouse.move(w.x + w.width / 2 + 100, w.y + 30, { steps: 4 });
+  await page.mouse.up();
+  const moved = await page.locator('.window').boundingBox();
+  assert.ok(Math.abs(moved.x - w.x - 100) < 3 && Math.abs(moved.width - w.width) < 2, `${w.x} → ${moved.x}`);
+});
+
+test('search counts, marks and walks the matches', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await page.waitForSelector('.wf-row');
+  await page.keyboard.press('/');
+  await page.keyboard.type('service:inventory-db >1ms');
+  await page.keyboard.press('Enter');
+  assert.match(await page.locator('.matches').innerText(), /^1 of \d+$/);
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('n');
+  assert.match(await page.locator('.matches').innerText(), /^2 of/);
+  assert.equal(params(page).get('find'), 'service:inventory-db >1ms');
+});
+
+test('logs of the trace lead to their spans', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await page.waitForSelector('.wf-row');
+  await page.keyboard.press('L');
+  await page.waitForSelector('details.log');
+  await page.locator('details.log', { hasText: 'request failed' }).first().locator('summary').click();
+  await page.getByRole('button', { name: 'Show the span' }).first().click();
+  await page.waitForSelector('aside[aria-label="Span"]');
+  assert.equal(params(page).get('tab'), null);
+});
+
+test('orphans and children outside their parents are marked and explained', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.broken}`);
+  await page.waitForSelector('.warnings');
+  assert.match(await page.locator('.warnings').innerText(), /not stored/);
+  await page.locator('.facts button', { hasText: '1' }).last().click();
+  assert.match(await activeName(page), /parent not stored/);
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('.notice');
+  assert.match(await page.locator('.notice').first().innerText(), /dead00000000beef/);
+});
+
+test('a hundred thousand spans have few elements', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.large}`);
+  await page.waitForSelector('.wf-row', { timeout: 20_000 });
+  assert.ok((await rows(page).count()) < 60);
+  await page.keyboard.press('G');
+  await page.waitForTimeout(100);
+  assert.match(await page.evaluate(() => document.activeElement.dataset.span), /^99999$/);
+});
+
+test('an unknown trace is explained', async (page) => {
+  await page.goto(`${normal.url}/trace/0000000000000000ffffffffffffffff`);
+  await page.waitForSelector('text=This trace is not stored');
+});
+
+test('the system page counts rejections with their reason', async (page) => {
+  await page.goto(`${normal.url}/system`);
+  await page.waitForSelector('text=invalid_trace_id');
+  assert.match(await page.locator('main').innerText(), /13 rejected/);
+});
+
+test('keys are listed, theme and contrast switch and stay', async (page) => {
+  await page.goto(normal.url);
+  await page.waitForSelector('[data-trace]');
+  await page.keyboard.press('?');
+  await page.waitForSelector('dialog[open]');
+  await page.keyboard.press('Escape');
+  await page.waitForSelector('dialog', { state: 'detached' });
+  await page.keyboard.press('D');
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  await page.reload();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+});
+
+test('nothing is asked of another host, and the policy blocks nothing', async (page, log) => {
+  const hosts = new Set();
+  page.on('request', (r) => hosts.add(new URL(r.url()).host));
+  for (const path of ['/', `/trace/${FIXTURES.shop}`, `/trace/${FIXTURES.large}`, '/system', '/nowhere']) {
+    await page.goto(normal.url + path);
+    await page.waitForTimeout(400);
+  }
+  assert.deepEqual([...hosts], [new URL(normal.url).host]);
+  assert.deepEqual(log.filter((l) => /policy|error/i.test(l)), []);
+});
+
+const only = process.argv[2];
+let failures = 0;
+for (const [name, run] of tests) {
+  if (only && !name.includes(only)) continue;
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light', reducedMotion: 'reduce' });
+  const page = await context.newPage();
+  page.setDefaultTimeout(8000);
+  const log = [];
+  page.on('console', (m) => log.push(`${m.type()}: ${m.text()}`));
+  page.on('pageerror', (e) => log.push(`page error: ${e}`));
+  try {
+    await run(page, log);
+    const bad = log.filter((l) => l.startsWith('page error'));
+    assert.deepEqual(bad, []);
+    console.log(`ok    ${name}`);
+  } catch (e) {
+    failures++;
+    console.log(`FAIL  ${name}\n      ${String(e.message).split('\n').slice(0, 6).join('\n      ')}\n      ${log.slice(-3).join('\n      ')}`);
+  }
+  await context.close();
+}
+await browser.close();
+for (const s of [normal, empty, broken, slow]) await s.close();
+console.log(failures ? `${failures} failed` : 'all passed');
+process.exit(failures ? 1 : 0);
