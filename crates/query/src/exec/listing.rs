@@ -46,7 +46,8 @@ pub fn services(
         service.errors += operation.errors;
         service.operations += 1;
     }
-    listing.items = by_service.into_iter().map(|(name, found)| ServiceSummary { name: name.to_owned(), ..found }).collect();
+    listing.items =
+        by_service.into_iter().map(|(name, found)| ServiceSummary { name: name.to_owned(), ..found }).collect();
     listing.items.sort_by(|left, right| right.spans.cmp(&left.spans));
     Ok(Listing { complete: operations.complete, warnings: operations.warnings, ..listing })
 }
@@ -148,12 +149,7 @@ fn over(
 }
 
 /// Calls `visit` with each distinct text of a column in each chunk and how many rows hold it there.
-fn texts(
-    source: &dyn Source,
-    field: &Field,
-    meter: &Meter<'_>,
-    mut visit: impl FnMut(&str, u64),
-) -> Result<(), Halt> {
+fn texts(source: &dyn Source, field: &Field, meter: &Meter<'_>, mut visit: impl FnMut(&str, u64)) -> Result<(), Halt> {
     let mut columns = Columns::new(source, meter);
     let slot = columns.slot(field);
     for index in 0..source.rows().div_ceil(source.chunk_rows().max(1)) {

@@ -149,7 +149,8 @@ fn collect(
     for number in (0..source.rows().div_ceil(chunk_rows)).rev() {
         let mut rows = Bitmap::filled(rows_in_chunk(source, number), true);
         let times = columns.chunk(time, number)?;
-        let oldest = if newest.len() >= request.limit { newest.peek().map_or(0, |Reverse((time, ..))| *time) } else { 0 };
+        let oldest =
+            if newest.len() >= request.limit { newest.peek().map_or(0, |Reverse((time, ..))| *time) } else { 0 };
         let from = request.start.max(oldest);
         rows = retain_numbers(&rows, times.as_deref(), |time| time >= from && time < request.end);
         if let (Some(wanted), true) = (&request.service, rows.any()) {

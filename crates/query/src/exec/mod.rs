@@ -26,8 +26,8 @@ mod trace;
 mod walk;
 
 pub use api::{
-    AttributeKey, AttributeScope, AttributeValue, AttributeValues, Listing, OperationSummary, SearchRequest, SearchResponse,
-    ServiceCount, ServiceSummary, SpanSummary, Total, TotalMode, TraceSummary,
+    AttributeKey, AttributeScope, AttributeValue, AttributeValues, Listing, OperationSummary, SearchRequest,
+    SearchResponse, ServiceCount, ServiceSummary, SpanSummary, Total, TotalMode, TraceSummary,
 };
 pub use budget::{Budget, Stats};
 pub use cursor::Cursor;

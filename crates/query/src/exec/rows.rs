@@ -192,8 +192,7 @@ fn span_cell(
         Field::DroppedEvents => record.span.dropped_events_count = cell.bits as u32,
         Field::DroppedLinks => record.span.dropped_links_count = cell.bits as u32,
         Field::Events => {
-            record.span.events =
-                json::events_from_json(cell.text).map_err(|error| context.damaged(field, &error))?;
+            record.span.events = json::events_from_json(cell.text).map_err(|error| context.damaged(field, &error))?;
         }
         Field::Links => {
             record.span.links = json::links_from_json(cell.text).map_err(|error| context.damaged(field, &error))?;
@@ -218,12 +217,7 @@ fn span_cell(
     Ok(())
 }
 
-fn log_cell(
-    entry: &mut LogEntry,
-    field: &Field,
-    cell: Cell<'_>,
-    context: &mut Context<'_>,
-) -> Result<(), SourceError> {
+fn log_cell(entry: &mut LogEntry, field: &Field, cell: Cell<'_>, context: &mut Context<'_>) -> Result<(), SourceError> {
     let LogRecord { attributes, .. } = &mut entry.record;
     match field {
         Field::SpanId => entry.record.span_id = Some(SpanId::from_u64(cell.bits)),

@@ -11,7 +11,8 @@ use super::row::{RowColumns, RowView};
 use super::{Meter, TraceFacts};
 use crate::error::Halt;
 use crate::plan::{
-    DictTest, Leaf, LeafKind, ListTest, Need, Pred, Program, Test, TestKind, Val, Verdict, code, each_value, number, types_of,
+    DictTest, Leaf, LeafKind, ListTest, Need, Pred, Program, Test, TestKind, Val, Verdict, code, each_value, number,
+    types_of,
 };
 
 /// Bits of a memo: what a test said of a text that holds several values.
@@ -221,7 +222,7 @@ impl<'a> Scan<'a> {
             LeafKind::Expr(expr) => {
                 let Some(row_columns) = &state.row else { return Ok(rows.clone()) };
                 let chunks = row_columns.chunks(columns, index)?;
-                
+
                 let view = |row| RowView { chunks: &chunks, row, facts };
                 Ok(retain(rows, |row| expr.holds(&view(row))))
             }
@@ -292,9 +293,7 @@ impl LeafState {
                 let chunk = columns.chunk(*slot, index)?;
                 let found = match exists {
                     true => present(rows, chunk.as_deref()),
-                    false => {
-                        self.memo.retain(rows, chunk.as_deref(), PASSED, |text| u8::from(test.text_passes(text)))
-                    }
+                    false => self.memo.retain(rows, chunk.as_deref(), PASSED, |text| u8::from(test.text_passes(text))),
                 };
                 passed.or(&found);
                 if test.none_of {

@@ -150,7 +150,8 @@ impl<'a> Engine<'a> {
             {
                 waiting.pop();
                 if page.hits.len() == limit {
-                    page.next = page.hits.last().map(|hit| Cursor { start: hit.facts.start, trace_id: hit.facts.trace_id });
+                    page.next =
+                        page.hits.last().map(|hit| Cursor { start: hit.facts.start, trace_id: hit.facts.trace_id });
                     return page;
                 }
                 page.hits.extend(held[slot].take());
@@ -169,7 +170,8 @@ impl<'a> Engine<'a> {
                 Err(halt) => match self.halt(index, halt) {
                     Some(stop) => {
                         page.stop = Some(stop);
-                        page.next = page.hits.last().map(|hit| Cursor { start: hit.facts.start, trace_id: hit.facts.trace_id });
+                        page.next =
+                            page.hits.last().map(|hit| Cursor { start: hit.facts.start, trace_id: hit.facts.trace_id });
                         return page;
                     }
                     None => continue,
@@ -267,12 +269,7 @@ impl<'a> Engine<'a> {
     }
 
     /// The filters that match in a part; none where it cannot be read.
-    pub fn mask(
-        &self,
-        walks: &mut [Option<Walk<'a>>],
-        part: &Part,
-        facts: Option<&TraceFacts>,
-    ) -> Result<u64, Stop> {
+    pub fn mask(&self, walks: &mut [Option<Walk<'a>>], part: &Part, facts: Option<&TraceFacts>) -> Result<u64, Stop> {
         if self.sources.is_broken(part.source) {
             return Ok(0);
         }

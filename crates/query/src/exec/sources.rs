@@ -53,8 +53,11 @@ pub(crate) struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     pub fn new(sources: &'a [Arc<dyn Source>], signal: Signal) -> Self {
-        let all: Vec<&dyn Source> =
-            sources.iter().map(|source| &**source).filter(|source| source.signal() == signal && source.rows() > 0).collect();
+        let all: Vec<&dyn Source> = sources
+            .iter()
+            .map(|source| &**source)
+            .filter(|source| source.signal() == signal && source.rows() > 0)
+            .collect();
         let broken = all.iter().map(|_| AtomicBool::new(false)).collect();
         Self { all, broken, warnings: Mutex::default() }
     }
@@ -96,9 +99,7 @@ impl<'a> Sources<'a> {
         let block = source.trace_block(source.block_of_ordinal(ordinal))?;
         let within = ordinal.wrapping_sub(block.first_ordinal) as usize;
         match (block.entries.get(within), block.rows.get(within)) {
-            (Some(entry), Some(rows)) => {
-                Ok(Part { source: index, ordinal, entry: entry.clone(), rows: rows.clone() })
-            }
+            (Some(entry), Some(rows)) => Ok(Part { source: index, ordinal, entry: entry.clone(), rows: rows.clone() }),
             _ => Err(SourceError::Damaged {
                 file: source.name(),
                 reason: format!("trace {ordinal} is not in the block that should hold it"),
@@ -110,7 +111,9 @@ impl<'a> Sources<'a> {
     pub fn other_parts(&self, trace_id: &TraceId, except: usize) -> Vec<Part> {
         let mut parts = Vec::new();
         for (index, source) in self.iter().filter(|(index, _)| *index != except) {
-            let part = source.find_trace(trace_id).and_then(|found| found.map(|ordinal| self.part(index, ordinal)).transpose());
+            let part = source
+                .find_trace(trace_id)
+                .and_then(|found| found.map(|ordinal| self.part(index, ordinal)).transpose());
             match part {
                 Ok(part) => parts.extend(part),
                 Err(error) => self.give_up(index, &error),

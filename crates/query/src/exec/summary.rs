@@ -38,12 +38,7 @@ struct Row {
 
 impl<'a> Engine<'a> {
     /// Tells of a matching trace; `None` when none of it can be read any more.
-    pub fn summary(
-        &self,
-        walks: &mut [Option<Walk<'a>>],
-        hit: &Hit,
-        request: &SearchRequest,
-    ) -> Option<TraceSummary> {
+    pub fn summary(&self, walks: &mut [Option<Walk<'a>>], hit: &Hit, request: &SearchRequest) -> Option<TraceSummary> {
         let mut rows: HashMap<SpanKey, Row> = HashMap::new();
         let mut matched: HashSet<SpanKey> = HashSet::new();
         for part in &hit.parts {
@@ -114,15 +109,8 @@ impl<'a> Engine<'a> {
         let unlimited = super::Budget::default();
         let meter = super::Meter::new(&unlimited);
         let mut columns = Columns::new(source, &meter);
-        let fields = [
-            Field::SpanId,
-            Field::Start,
-            Field::Duration,
-            Field::Kind,
-            Field::StatusCode,
-            Field::Service,
-            Field::Name,
-        ];
+        let fields =
+            [Field::SpanId, Field::Start, Field::Duration, Field::Kind, Field::StatusCode, Field::Service, Field::Name];
         let slots = fields.map(|field| columns.slot(&field));
         let mut rows = Vec::with_capacity(part.rows.len());
         let mut held: Option<(u32, Vec<_>)> = None;

@@ -4,7 +4,7 @@
 use super::test::satisfies;
 use super::{Test, TestKind, Val, Verdict};
 use crate::traceql::{
-    AttrScope, BinaryOp, CompareOp, Field, FieldExpr, FieldNode, Intrinsic, MathOp, Static, Type, UnaryOp, anchored_regex,
+    BinaryOp, CompareOp, Field, FieldExpr, FieldNode, Intrinsic, MathOp, Static, Type, UnaryOp, anchored_regex,
 };
 
 /// A span that can be asked for its fields.
@@ -24,11 +24,20 @@ pub(crate) enum Expr {
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
     /// Arithmetic; with `whole`, division of whole numbers gives a whole number (as in Tempo, where only durations do not).
-    Math { op: MathOp, whole: bool, lhs: Box<Expr>, rhs: Box<Expr> },
+    Math {
+        op: MathOp,
+        whole: bool,
+        lhs: Box<Expr>,
+        rhs: Box<Expr>,
+    },
     /// A comparison with a literal.
     Test(Box<Expr>, Test),
     /// A comparison of two expressions.
-    Compare { op: CompareOp, lhs: Box<Expr>, rhs: Box<Expr> },
+    Compare {
+        op: CompareOp,
+        lhs: Box<Expr>,
+        rhs: Box<Expr>,
+    },
 }
 
 impl Expr {
@@ -43,10 +52,7 @@ impl Expr {
             Expr::Const(_) => {}
             Expr::Field(field) => visit(field),
             Expr::Negate(inner) | Expr::Not(inner) | Expr::Test(inner, _) => inner.fields(visit),
-            Expr::And(lhs, rhs)
-            | Expr::Or(lhs, rhs)
-            | Expr::Math { lhs, rhs, .. }
-            | Expr::Compare { lhs, rhs, .. } => {
+            Expr::And(lhs, rhs) | Expr::Or(lhs, rhs) | Expr::Math { lhs, rhs, .. } | Expr::Compare { lhs, rhs, .. } => {
                 lhs.fields(visit);
                 rhs.fields(visit);
             }
@@ -66,7 +72,11 @@ impl Expr {
                     comparable |= verdict != Verdict::Other;
                     passed |= verdict == Verdict::Yes;
                 });
-                if matches!(test.kind, TestKind::Exists) { exists != test.none_of } else { test.answer(comparable, passed) }
+                if matches!(test.kind, TestKind::Exists) {
+                    exists != test.none_of
+                } else {
+                    test.answer(comparable, passed)
+                }
             }
             Expr::Compare { op, lhs, rhs } => compare(*op, lhs, rhs, span),
             Expr::Const(_) | Expr::Field(_) | Expr::Negate(_) | Expr::Math { .. } => {
@@ -220,7 +230,9 @@ fn compile(expr: &FieldExpr) -> (Expr, Type) {
             match op {
                 BinaryOp::And => (Expr::And(Box::new(left), Box::new(right)), Type::Bool),
                 BinaryOp::Or => (Expr::Or(Box::new(left), Box::new(right)), Type::Bool),
-                BinaryOp::Math(op) => (math(*op, left, left_type, right, right_type), Type::of_math(left_type, right_type)),
+                BinaryOp::Math(op) => {
+                    (math(*op, left, left_type, right, right_type), Type::of_math(left_type, right_type))
+                }
                 BinaryOp::Compare(op) => (comparison(*op, left, right), Type::Bool),
             }
         }
@@ -286,12 +298,4 @@ fn id_literal(subject: &Expr, text: &str) -> Option<String> {
     };
     let hex = !text.is_empty() && text.len() <= digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     hex.then(|| format!("{:0>digits$}", text.to_ascii_lowercase()))
-}
-
-/// True when a field is an attribute of this scope.
-pub(crate) fn attribute_of(field: &Field, wanted: AttrScope) -> Option<&str> {
-    match field {
-        Field::Attr { parent: false, attribute } if attribute.scope == wanted => Some(&attribute.key),
-        _ => None,
-    }
 }

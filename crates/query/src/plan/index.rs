@@ -37,7 +37,11 @@ fn effort(pred: &Pred) -> u32 {
         Pred::Leaf(leaf) => match &leaf.kind {
             LeafKind::TraceId(_) => 0,
             LeafKind::Service(test) | LeafKind::Text(_, test) | LeafKind::Span(_, test) | LeafKind::Any(_, test) => {
-                if matches!(test.kind, TestKind::Text(CompareOp::Eq, _) | TestKind::Exists) && !test.none_of { 1 } else { 10 }
+                if matches!(test.kind, TestKind::Text(CompareOp::Eq, _) | TestKind::Exists) && !test.none_of {
+                    1
+                } else {
+                    10
+                }
             }
             LeafKind::Number(..) | LeafKind::Dict(..) | LeafKind::List(..) => 5,
             LeafKind::Root | LeafKind::SpanId(_) | LeafKind::Expr(_) => 0,
@@ -271,9 +275,15 @@ fn of_attribute(source: &dyn Source, key: &str, test: &Test) -> Result<TraceSet,
         let field = Field::Attr { key: Arc::clone(&key), kind: *kind };
         let set = match (&test.kind, kind) {
             (TestKind::Exists, _) => source.postings(&field, &TermPredicate::Exists)?,
-            (TestKind::Text(CompareOp::Eq, text), _) if !test.none_of => source.postings(&field, &TermPredicate::Text(text))?,
-            (_, AttrType::Str) => source.postings(&field, &TermPredicate::TextWhere(&|text| test.holds(&Val::text(text))))?,
-            (_, kind) => source.postings(&field, &TermPredicate::BitsWhere(&|bits| test.holds(&number(*kind, bits))))?,
+            (TestKind::Text(CompareOp::Eq, text), _) if !test.none_of => {
+                source.postings(&field, &TermPredicate::Text(text))?
+            }
+            (_, AttrType::Str) => {
+                source.postings(&field, &TermPredicate::TextWhere(&|text| test.holds(&Val::text(text))))?
+            }
+            (_, kind) => {
+                source.postings(&field, &TermPredicate::BitsWhere(&|bits| test.holds(&number(*kind, bits))))?
+            }
         };
         match set {
             TraceSet::All => return Ok(TraceSet::All),

@@ -240,5 +240,8 @@ fn leaf(expr: &Expr) -> (LeafKind, bool) {
 /// `nestedSetParent < 0` and `nestedSetParent = -1` are how clients of Tempo ask for root spans.
 fn is_root_test(test: &Test) -> bool {
     !test.none_of
-        && matches!(&test.kind, TestKind::Number(CompareOp::Lt, Val::Int(0)) | TestKind::Number(CompareOp::Eq, Val::Int(-1)))
+        && matches!(
+            &test.kind,
+            TestKind::Number(CompareOp::Lt, Val::Int(0)) | TestKind::Number(CompareOp::Eq, Val::Int(-1))
+        )
 }

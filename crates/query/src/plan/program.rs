@@ -218,9 +218,7 @@ impl Builder {
                 let by_rows = self.filters.get(*index)?.pred.need() < Need::Tree;
                 by_rows.then_some(Bound::Filter(*index))
             }
-            Spans::And(lhs, rhs) => {
-                Some(Bound::And(Box::new(self.rows_bound(lhs)?), Box::new(self.rows_bound(rhs)?)))
-            }
+            Spans::And(lhs, rhs) => Some(Bound::And(Box::new(self.rows_bound(lhs)?), Box::new(self.rows_bound(rhs)?))),
             Spans::Or(lhs, rhs) => Some(Bound::Or(Box::new(self.rows_bound(lhs)?), Box::new(self.rows_bound(rhs)?))),
             Spans::Structural(..) | Spans::Pipeline(_) => None,
         }

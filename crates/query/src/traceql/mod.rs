@@ -29,10 +29,10 @@ pub use ast::{
     MathOp, MetricsFunction, MetricsStage, Pipeline, Pos, Root, ScalarExpr, SpansetExpr, SpansetOp, Stage, Static,
     Status, Structural, StructuralForm, UnaryOp,
 };
+pub(crate) use check::parse_network;
 pub use check::{Query, Type};
 pub use error::Error;
 pub use field::Field;
-pub(crate) use check::parse_network;
 pub use parse::{MAX_DEPTH, MAX_QUERY_BYTES, parse};
 
 /// Compiles a fully anchored regular expression, as TraceQL's `=~` and `!~` mean it.

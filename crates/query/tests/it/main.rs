@@ -1,0 +1,14 @@
+//! What a search answers, whatever holds the spans.
+//!
+//! | module | proves | does not prove |
+//! |---|---|---|
+//! | `laws` | column-wise search over any split of spans equals a plain reading of the query over model spans; pages equal one list | speed |
+//! | `semantics` | TraceQL's meaning, case by case with its source in Tempo's documentation | syntax (beside the parser) |
+//! | `answers` | traces, logs and listings come back whole, damage costs a warning | the file formats (tracewell-store) |
+
+mod answers;
+mod data;
+mod laws;
+mod memory;
+mod naive;
+mod semantics;
