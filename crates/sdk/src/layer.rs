@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use tracewell_propagate::{Baggage, Context, FLAG_RANDOM, FLAG_SAMPLED, Propagated};
 use tracing::span::{Attributes, Id, Record};
@@ -24,10 +25,26 @@ const EVENT_ATTRIBUTES: u32 = 3;
 thread_local! {
     /// A finished span is encoded here before it goes into the queue, so that no allocation is needed.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The attributes of a span that has ended here, for the next one that begins.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Largest scratch buffer that a thread keeps.
+/// Largest buffer that a thread keeps.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+/// The thread's buffer, empty; a new one while the thread ends.
+fn take(buffer: &'static LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
+    let mut taken = buffer.try_with(Cell::take).unwrap_or_default();
+    taken.clear();
+    taken
+}
+
+/// Keeps a buffer for the next [`take`]. While the thread ends there is nobody left to take it.
+fn give(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
+    if bytes.capacity() <= SCRATCH_BYTES_MAX {
+        let _ = buffer.try_with(|cell| cell.set(bytes));
+    }
+}
 
 /// A `tracing_subscriber` layer that records one service's spans and events.
 ///
@@ -116,13 +133,15 @@ impl TraceLayer {
                 recording: above.recording.as_ref().and_then(|_| record()),
             };
         }
+        // A remote parent may still claim this root and decide about it; until then it is recorded.
+        let never = self.config().sampler.never_samples();
         SpanData {
             context: Context { trace_id: id::trace_id(), span_id, flags: FLAG_RANDOM, ..Context::default() },
             parent: None,
             parent_is_remote: false,
             baggage: None,
-            decided: false,
-            recording: record(),
+            decided: never,
+            recording: if never { None } else { record() },
         }
     }
 
@@ -141,15 +160,14 @@ impl TraceLayer {
     /// Hands over a span that has ended.
     fn finish(&self, data: &mut SpanData) {
         self.settle(data);
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        scratch.clear();
+        let mut scratch = take(&SCRATCH);
         data.encode(&mut scratch);
         if !scratch.is_empty() {
             self.shared.push(&self.source, Signal::Traces, &scratch);
         }
-        if scratch.capacity() <= SCRATCH_BYTES_MAX {
-            // While the thread ends there is nobody left to reuse it.
-            let _ = SCRATCH.try_with(|cell| cell.set(scratch));
+        give(&SCRATCH, scratch);
+        if let Some(recording) = &mut data.recording {
+            give(&SPARE, std::mem::take(&mut recording.attributes.encoded));
         }
     }
 
@@ -222,6 +240,7 @@ where
         let mut data = self.begin(attributes.metadata(), parent);
         if let Some(recording) = &mut data.recording {
             let mut visitor = Visitor::new(Place::Span, ATTRIBUTES, &self.config().limits);
+            visitor.fields.attributes = take(&SPARE);
             // Fields are formatted by the application's code: no lock is held here.
             attributes.record(&mut visitor);
             self.code_attributes(&mut visitor, attributes.metadata());

@@ -68,6 +68,11 @@ impl Sampler {
         }
     }
 
+    /// True when no span is recorded, whatever its parent.
+    pub(crate) fn never_samples(&self) -> bool {
+        self.threshold >= NEVER && !self.parent_based
+    }
+
     /// The trace state of a sampled root: `ot=th:…` tells everyone below how many traces this one stands for.
     pub(crate) fn root_state(&self) -> TraceState {
         if self.threshold == 0 || self.threshold >= NEVER {
