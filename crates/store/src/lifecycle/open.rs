@@ -56,11 +56,14 @@ pub struct OpenReport {
     pub elapsed_ms: u64,
 }
 
+/// How far each tenant's log is stored in segments.
+pub(crate) type Sealed = HashMap<(Arc<str>, Signal), u64>;
+
 /// The files and the catalog, brought into agreement.
 pub(crate) struct Ground {
     catalog: Catalog,
     verdict: Verdict,
-    sealed: HashMap<(Arc<str>, Signal), u64>,
+    sealed: Sealed,
     contents: Contents,
 }
 
@@ -172,7 +175,7 @@ pub(crate) fn survey(
         }
     };
     report.adopted = if report.catalog_rebuilt.is_some() { 0 } else { verdict.adopted.len() as u64 };
-    let mut sealed: HashMap<(Arc<str>, Signal), u64> = HashMap::new();
+    let mut sealed = Sealed::new();
     for row in contents.sealed.iter().chain(&verdict.sealed) {
         let frame = sealed.entry((row.tenant.clone(), row.signal)).or_default();
         *frame = row.frame.max(*frame);
@@ -242,7 +245,7 @@ pub(crate) fn assemble(
     environment: Environment,
     ground: Ground,
     report: &mut OpenReport,
-) -> (Arc<Core>, HashMap<(Arc<str>, Signal), u64>) {
+) -> (Arc<Core>, Sealed) {
     let segments_dir = config.data_dir.join("segments");
     let cache = Cache::new(config.cache_bytes);
     let Ground { catalog, verdict, sealed, contents } = ground;
@@ -337,11 +340,7 @@ fn open_segments(dir: &Path, rows: Vec<SegmentRow>, cache: &Arc<Cache>) -> Vec<O
 }
 
 /// Replays the log into heads. Sealing must be running, so that memory stays bounded.
-pub(crate) fn replay_log(
-    core: &Core,
-    sealed: &HashMap<(Arc<str>, Signal), u64>,
-    report: &mut OpenReport,
-) -> Result<Replay, StoreError> {
+pub(crate) fn replay_log(core: &Core, sealed: &Sealed, report: &mut OpenReport) -> Result<Replay, StoreError> {
     let mut tenants: HashMap<String, Arc<str>> = HashMap::new();
     let outcome = replay(core.environment.fs.as_ref(), &core.wal_dir, &mut |frame| {
         let tenant = match tenants.get(frame.tenant) {

@@ -150,10 +150,12 @@ mod tests {
         plan(&rows, NOW_MS, mood, &config).map(|plan| (plan.ids, plan.level))
     }
 
+    type Case = (&'static str, Vec<SegmentRow>, Mood, Option<(Vec<u64>, u8)>);
+
     #[test]
     fn merges_are_chosen_by_load_size_and_age() {
         let fresh = |count: u64| (1..=count).map(|id| segment(id, 10, 35, 0, 0)).collect::<Vec<_>>();
-        let cases: Vec<(&str, Vec<SegmentRow>, Mood, Option<(Vec<u64>, u8)>)> = vec![
+        let cases: Vec<Case> = vec![
             ("nothing", vec![], Mood::Forced, None),
             ("one is not merged with itself", fresh(1), Mood::Forced, None),
             ("under load, wait for the fan-in", fresh(7), Mood::Busy, None),

@@ -99,12 +99,6 @@ impl SimFs {
         self.state().fault = Some((at, fault));
     }
 
-    /// Lets the next operation fail.
-    pub(crate) fn fail_next(&self, fault: Fault) {
-        let mut state = self.state();
-        state.fault = Some((state.operations, fault));
-    }
-
     /// Operations so far.
     pub(crate) fn operations(&self) -> u64 {
         self.state().operations

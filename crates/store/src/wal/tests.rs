@@ -195,7 +195,7 @@ fn a_flipped_bit_costs_at_most_the_frame_that_it_is_in() {
         let (found, report) = read_all(&damaged);
         let lost = 10 - found.len();
         assert_eq!(lost, usize::from(at >= format::PREAMBLE_BYTES), "byte {at}");
-        assert_eq!(found.keys().all(|number| found[number] == payload(*number).to_vec()), true);
+        assert!(found.iter().all(|(number, stored)| *stored == payload(*number).to_vec()));
         assert_eq!(report.findings.is_empty(), lost == 0, "byte {at}: {report:?}");
         // In the middle it is called damage and counted; at the very end it cannot be told from a torn write.
         assert_eq!(report.missing_frames + u64::from(report.torn_bytes > 0), lost as u64, "byte {at}: {report:?}");

@@ -6,6 +6,9 @@
 //! | `damage` | every kind of file may be damaged: said plainly, the rest served, nothing acknowledged lost | damage that two files share |
 //! | `crash` | SIGKILL at random moments loses and doubles nothing | loss of power (the simulated disk in `wal` and `lifecycle` does) |
 
+// `allow-unwrap-in-tests` reaches test functions only, not what they share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod crash;
 mod damage;
 mod facade;
