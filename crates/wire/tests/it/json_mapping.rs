@@ -229,7 +229,7 @@ fn errors_name_line_column_and_way() {
 }
 
 #[test]
-fn styles_differ_in_enums_and_in_the_outer_name() {
+fn styles_differ_in_enums_ids_and_the_outer_name() {
     let json = with(r#""kind":2,"status":{"code":1},"flags":257"#);
     let bytes = traces_to_protobuf(json.as_bytes()).unwrap();
     for (style, expected) in [
@@ -239,11 +239,11 @@ fn styles_differ_in_enums_and_in_the_outer_name() {
         ),
         (
             Style::Names,
-            r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","kind":"SPAN_KIND_SERVER","status":{"code":"STATUS_CODE_OK"},"flags":257}]}]}]}"#,
+            r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"W47/95gDgQPSabYzgT/GDA==","spanId":"7uGbfsPBsXQ=","kind":"SPAN_KIND_SERVER","status":{"code":"STATUS_CODE_OK"},"flags":257}]}]}]}"#,
         ),
         (
             Style::Batches,
-            r#"{"batches":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","kind":"SPAN_KIND_SERVER","status":{"code":"STATUS_CODE_OK"},"flags":257}]}]}]}"#,
+            r#"{"batches":[{"scopeSpans":[{"spans":[{"traceId":"W47/95gDgQPSabYzgT/GDA==","spanId":"7uGbfsPBsXQ=","kind":"SPAN_KIND_SERVER","status":{"code":"STATUS_CODE_OK"},"flags":257}]}]}]}"#,
         ),
     ] {
         let mut out = Vec::new();

@@ -19,7 +19,7 @@ pub enum Style {
     #[default]
     Otlp,
     /// Protobuf's own JSON mapping, without OTLP's exceptions: enums as names (`SPAN_KIND_SERVER`) and ids in base64.
-    /// Tempo's second API.
+    /// Tempo's second API answers so, and its clients read nothing else.
     Names,
     /// As [`Style::Names`], and the outer list is called `batches`: Tempo's first API.
     Batches,
@@ -208,7 +208,10 @@ impl Writer<'_> {
             Kind::Message(message) => self.message(bytes, message, depth)?,
             Kind::Id => {
                 self.out.push(b'"');
-                put_hex(self.out, bytes);
+                match self.style {
+                    Style::Otlp => put_hex(self.out, bytes),
+                    Style::Names | Style::Batches => base64::encode(bytes, self.out),
+                }
                 self.out.push(b'"');
             }
             _ => put_string(self.out, bytes),
