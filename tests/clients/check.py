@@ -159,7 +159,12 @@ def duckdb_count(data):
     if not files:
         return 0
     source = f"read_parquet({files}, union_by_name=true)"
-    (count,) = duckdb.sql(f"SELECT count(*) FROM {source}").fetchone()
+    try:
+        ((count,),) = duckdb.sql(f"SELECT count(*) FROM {source}").fetchall()
+    except duckdb.Error as error:
+        # A segment that is being written has no footer yet; one that stays unreadable fails the count in the end.
+        print(f"DuckDB, for now: {str(error).splitlines()[0]}")
+        return 0
     rows = duckdb.sql(
         f"""SELECT service, count(*), count(DISTINCT trace_id), min(duration_ns) >= 0, min(start_unix_nano) > '2020-01-01'
             FROM {source} GROUP BY service"""

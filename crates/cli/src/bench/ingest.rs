@@ -135,8 +135,9 @@ async fn measure(args: &IngestArgs, data_dir: Option<&Path>) -> anyhow::Result<R
         _ => None,
     };
     let memory_peak_bytes = target.pid.map(process::memory_peak_bytes).transpose()?;
-    let usage = data_dir.map(disk::usage).transpose()?;
+    // Ending seals what is still in memory, so that the files then hold everything.
     let shutdown = target.server.map(Server::stop).transpose()?;
+    let usage = data_dir.map(disk::usage).transpose()?;
     Ok(Report {
         protocol: args.protocol,
         connections: args.connections,

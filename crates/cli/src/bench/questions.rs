@@ -84,7 +84,7 @@ pub fn questions(sample: &Sample) -> Vec<Question> {
         Question::listing("trace by id", format!("/api/v1/traces/{trace_id}"), "resourceSpans"),
         Question::search(
             "newest 20 of a service by duration",
-            "{ resource.service.name = \"checkout\" && duration > 100ms }",
+            "{ resource.service.name = \"checkout\" && duration > 20ms }",
         ),
         Question::search("a high-cardinality attribute", &format!("{{ span.user.id = \"{user}\" }}")),
         Question::search(

@@ -220,21 +220,23 @@ impl fmt::Display for Report {
 }
 
 fn write_usage(f: &mut fmt::Formatter<'_>, usage: &Usage) -> fmt::Result {
-    let rows = usage.rows.max(1) as f64;
-    writeln!(
-        f,
-        "disk             {} spans in {} segments, {:.2} B/span with index",
-        usage.rows,
-        usage.segments,
-        usage.stored() as f64 / rows
-    )?;
+    let Usage { rows, segments, .. } = usage;
+    let per_span = |bytes: u64| bytes as f64 / (*rows).max(1) as f64;
+    let stored = per_span(usage.stored());
+    writeln!(f, "disk             {rows} spans in {segments} segments, {stored:.2} B/span with index")?;
     for kind in KINDS {
         let bytes = usage.by_kind.get(kind).copied().unwrap_or_default();
-        writeln!(f, "  {kind:<14} {:9.1} MiB  {:6.2} B/span", mib(bytes), bytes as f64 / rows)?;
+        write!(f, "  {kind:<14} {:9.1} MiB", mib(bytes))?;
+        match kind.starts_with("segment") && *rows > 0 {
+            true => writeln!(f, "  {:6.2} B/span", per_span(bytes))?,
+            false => writeln!(f)?,
+        }
     }
-    writeln!(f, "bytes per span by column")?;
+    if *rows > 0 {
+        writeln!(f, "bytes per span by column")?;
+    }
     for (name, bytes) in usage.columns() {
-        writeln!(f, "  {:6.3}  {name}", bytes as f64 / rows)?;
+        writeln!(f, "  {:6.3}  {name}", per_span(bytes))?;
     }
     Ok(())
 }
