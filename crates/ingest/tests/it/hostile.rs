@@ -201,18 +201,13 @@ async fn junk_is_counted_and_answered() {
         let answer = String::from_utf8(send(b"GET this is not HTTP\r\n\r\n").await).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand then no frames of HTTP/2 at all").await;
-        for _ in 0..1000 {
-            if server.counters(receiver, "other").refused["not_http"].count == 6 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(server.counters(receiver, "other").refused["not_http"].count, 6);
+        let count = || server.counters(receiver, "other").refused["not_http"].count;
+        eventually("all six are counted", || count() == 6).await;
         // Somebody who only looks whether the port is open is not an error.
         drop(TcpStream::connect(addr_of(&server)).await.unwrap());
         let answer = exchange(addr_of(&server), &post("/v1/traces", &[PROTOBUF], &two_spans())).await;
         assert_eq!(answer.status, 200);
-        assert_eq!(server.counters(receiver, "other").refused["not_http"].count, 6);
+        assert_eq!(count(), 6);
     }
 }
 
@@ -303,9 +298,8 @@ async fn connections_past_the_limit_are_closed() {
     let second = TcpStream::connect(server.grpc).await.unwrap();
     first.write_all(&post("/v1/traces", &[PROTOBUF], &two_spans())).await.unwrap();
     assert_eq!(read_answer(&mut first).await.status, 200);
-    while server.stats.snapshot().receivers.iter().map(|r| r.connections_open).sum::<u64>() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let open = || server.stats.snapshot().receivers.iter().map(|r| r.connections_open).sum::<u64>();
+    eventually("two are open", || open() == 2).await;
     let mut third = TcpStream::connect(server.http).await.unwrap();
     let mut nothing = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, third.read_to_end(&mut nothing)).await.unwrap();
@@ -313,9 +307,7 @@ async fn connections_past_the_limit_are_closed() {
     assert_eq!(server.refused("otlp_http", "other", "too_many_connections").await.count, 1);
 
     drop(second);
-    while server.stats.snapshot().receivers.iter().map(|r| r.connections_open).sum::<u64>() > 1 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("one is open", || open() == 1).await;
     let answer = exchange(server.grpc, &post("/v1/traces", &[PROTOBUF], &two_spans())).await;
     assert_eq!(answer.status, 200, "a place is free again");
 }

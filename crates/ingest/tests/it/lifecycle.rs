@@ -1,7 +1,6 @@
 //! Opening, sharing, filling up, closing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -65,9 +64,7 @@ async fn the_budget_is_shared_by_all_listeners_and_refuses_at_once() {
     let gate = server.sink.gate.acquire_many(1000).await.unwrap();
     let (http, body) = (server.http, post("/v1/traces", &[PROTOBUF], &large));
     let waiting = tokio::spawn(async move { exchange(http, &body).await });
-    while server.sink.gate.available_permits() > 0 || server.counters("otlp_http", "traces").bytes_decoded == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the first request arrived", || server.counters("otlp_http", "traces").bytes_decoded > 0).await;
 
     let answer = exchange(server.http, &post("/v1/traces", &[PROTOBUF], &large)).await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")), "{answer:?}");
@@ -94,13 +91,12 @@ async fn stopping_lets_requests_in_flight_finish() {
     let idle = TcpStream::connect(http).await.unwrap();
     let over_http = tokio::spawn(async move { exchange(http, &post("/v1/traces", &[PROTOBUF], &two_spans())).await });
     let over_grpc = tokio::spawn(async move { call(grpc, TRACES, &[], frame(0, &two_spans())).await });
-    while ["otlp_http", "otlp_grpc"].iter().any(|name| server.counters(name, "traces").bytes_decoded == 0) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for receiver in ["otlp_http", "otlp_grpc"] {
+        eventually("both arrived", || server.counters(receiver, "traces").bytes_decoded > 0).await;
     }
     let stopped = server.stop();
-    while TcpStream::connect(http).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let refuses = || std::net::TcpStream::connect(http).is_err();
+    eventually("nothing new is accepted", refuses).await;
     assert!(!stopped.is_finished(), "two requests are still waiting");
     drop(gate);
     assert_eq!(over_http.await.unwrap().status, 200);
@@ -118,9 +114,7 @@ async fn stopping_does_not_wait_longer_than_its_grace() {
     let mut stream = TcpStream::connect(server.http).await.unwrap();
     let bytes = post("/v1/traces", &[PROTOBUF], &two_spans());
     stream.write_all(&bytes).await.unwrap();
-    while server.counters("otlp_http", "traces").bytes_decoded == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the request arrived", || server.counters("otlp_http", "traces").bytes_decoded > 0).await;
     tokio::time::timeout(PATIENCE, server.stop()).await.unwrap().unwrap();
     let mut rest = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();

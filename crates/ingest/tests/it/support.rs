@@ -105,13 +105,18 @@ impl Server {
 
     /// Waits until something was refused for `reason` and says how often, with the last message.
     pub async fn refused(&self, receiver: &str, signal: &str, reason: &str) -> RefusedSnapshot {
-        for _ in 0..3000 {
-            if let Some(refused) = self.counters(receiver, signal).refused.get(reason) {
-                return refused.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("nothing was refused for {reason}: {:#?}", self.stats.snapshot());
+        let find = || self.counters(receiver, signal).refused.get(reason).cloned();
+        eventually(&format!("something is refused for {reason}"), || find().is_some()).await;
+        find().unwrap()
+    }
+}
+
+/// Waits until something is so; what never becomes so fails the test with its name.
+pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < end, "it never came to this: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
