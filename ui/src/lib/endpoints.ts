@@ -4,22 +4,27 @@ export interface Endpoints {
   grpc: string;
 }
 
-export interface Receiver {
-  name: string;
-  address: string;
-}
-
-export function receiversOf(status: Record<string, unknown> | null): Receiver[] {
-  const list = status?.['receivers'];
-  if (!Array.isArray(list)) return [];
-  return list.filter((r): r is Receiver => typeof r === 'object' && r !== null && typeof (r as Receiver).name === 'string' && typeof (r as Receiver).address === 'string');
+/** `status.listeners` maps names to addresses; receivers may carry their own. */
+function addresses(status: Record<string, unknown> | null): [string, string][] {
+  const list: [string, string][] = [];
+  const listeners = status?.['listeners'];
+  if (typeof listeners === 'object' && listeners !== null) {
+    for (const [name, address] of Object.entries(listeners)) if (typeof address === 'string') list.push([name, address]);
+  }
+  const receivers = status?.['receivers'];
+  if (Array.isArray(receivers)) {
+    for (const r of receivers as ({ name?: unknown; address?: unknown } | null)[]) {
+      if (typeof r?.name === 'string' && typeof r.address === 'string') list.push([r.name, r.address]);
+    }
+  }
+  return list;
 }
 
 export function endpoints(status: Record<string, unknown> | null, host: string): Endpoints {
-  const all = receiversOf(status);
+  const all = addresses(status);
   const pick = (kind: string, port: number) => {
-    const found = all.find((r) => /otlp/i.test(r.name) && r.name.toLowerCase().includes(kind));
-    return reachable(found?.address ?? `${host || 'localhost'}:${port}`, host);
+    const found = all.find(([name]) => /otlp/i.test(name) && name.toLowerCase().includes(kind));
+    return reachable(found?.[1] ?? `${host || 'localhost'}:${port}`, host);
   };
   return { http: pick('http', 4318), grpc: pick('grpc', 4317) };
 }

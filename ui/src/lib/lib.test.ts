@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ago, bytes, plural, pretty, valueText, valueType } from './format';
 import { endpoints } from './endpoints';
 import { findTraceId } from './paste';
+import { label, part, receivers, text, type Json } from './system';
 import { describeRange, resolve, wider } from './time';
 
 const ID = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -69,9 +70,55 @@ describe('where to send', () => {
     const status = { receivers: [{ name: 'otlp-grpc', address: '127.0.0.1:5317' }, { name: 'OTLP/HTTP', address: '0.0.0.0:5318' }] };
     expect(endpoints(status, 'traces.example')).toEqual({ grpc: 'http://127.0.0.1:5317', http: 'http://traces.example:5318' });
   });
+  it('reads the listeners', () => {
+    expect(endpoints({ listeners: { http: '127.0.0.1:3200', otlpGrpc: '127.0.0.1:6317', otlpHttp: null } }, 'localhost')).toEqual({ grpc: 'http://127.0.0.1:6317', http: 'http://localhost:4318' });
+  });
   it('falls back to the usual ports', () => {
     for (const status of [null, {}, { receivers: 'x' }, { receivers: [{}] }]) {
       expect(endpoints(status, 'localhost')).toEqual({ http: 'http://localhost:4318', grpc: 'http://localhost:4317' });
     }
+  });
+});
+
+describe('the status of the server', () => {
+  const now = 1_795_371_200_000;
+  it('reads receivers by signal, with addresses from the listeners', () => {
+    const [r] = receivers(
+      {
+        listeners: { http: '127.0.0.1:3200', otlpHttp: '127.0.0.1:4318' },
+        receivers: [
+          {
+            name: 'otlp_http', connections: 3,
+            signals: [
+              { signal: 'traces', requests: 7, itemsAccepted: 1059, itemsRejected: { invalid_trace_id: 2 }, refused: { too_large: 1 }, bytesReceived: 2048 },
+              { signal: 'logs', requests: 0, itemsAccepted: 0, itemsRejected: {}, refused: {} },
+            ],
+          },
+        ],
+      },
+      now,
+    );
+    expect(r).toMatchObject({ name: 'OTLP HTTP', address: '127.0.0.1:4318', more: [['Connections', '3']] });
+    expect(r!.signals).toEqual([{ name: 'traces', requests: 7, accepted: 1059, bytes: 2048, rejected: [['invalid_trace_id', 2], ['too_large', 1]] }]);
+  });
+  it('reads the plain form too', () => {
+    const [r] = receivers({ receivers: [{ name: 'zipkin', address: ':9411', requests: 2, accepted: 5, rejected: { bad: 1 }, lastError: { message: 'x', timeUnixNano: `${now - 60_000}000000` } }] }, now);
+    expect(r).toMatchObject({ address: ':9411', lastError: { message: 'x', when: '1 min ago' } });
+    expect(r!.signals[0]).toMatchObject({ accepted: 5, rejected: [['bad', 1]] });
+    expect(receivers({}, now)).toEqual([]);
+  });
+  it('takes names and units from the keys', () => {
+    const table: [string, Json, string, string][] = [
+      ['headBytes', 2048, 'Head', '2.00 KiB'], ['bytes', 10, 'Size', '10 B'], ['bytesMax', 1024, 'Max', '1.00 KiB'], ['uptimeSeconds', 31.5, 'Uptime', '31.5 s'],
+      ['syncNsMax', 19_000_000, 'Sync max', '19 ms'], ['ageMs', 1_209_600_000, 'Age', '14 d'], ['rowsAppended', 6619, 'Rows appended', '6,619'],
+      ['wal_files', 1, 'WAL files', '1'], ['ready', true, 'Ready', 'yes'], ['lastError', null, 'Last error', '–'], ['damaged', [], 'Damaged', 'none'],
+    ];
+    for (const [key, value, name, shown] of table) expect([label(key), text(key, value, now)], key).toEqual([name, shown]);
+  });
+  it('nests parts and marks trouble', () => {
+    const p = part('storage', { spans: 3, wal: { poisoned: true }, tables: [{ signal: 'traces', headRows: 2 }] }, now);
+    expect(p.figures).toEqual([['Spans', '3', false]]);
+    expect(p.parts[0]!.figures).toEqual([['Poisoned', 'yes', true]]);
+    expect(p.tables[0]).toEqual({ name: 'Tables', head: ['Signal', 'Head rows'], rows: [['traces', '2']] });
   });
 });

@@ -8,7 +8,7 @@ export type Action =
   | 'down' | 'up' | 'pageDown' | 'pageUp' | 'first' | 'last' | 'closeOrParent' | 'openOrChild' | 'parent' | 'child'
   | 'nextSibling' | 'previousSibling' | 'nextError' | 'previousError' | 'nextMatch' | 'previousMatch' | 'find'
   | 'toggle' | 'panel' | 'close' | 'expandAll' | 'collapseAll' | 'expandSiblings' | 'collapseSiblings' | 'depth'
-  | 'zoomIn' | 'zoomOut' | 'zoomReset' | 'zoomSpan' | 'panLeft' | 'panRight' | 'logs' | 'waterfall' | 'copyId' | 'copyLink';
+  | 'zoomIn' | 'zoomOut' | 'zoomReset' | 'zoomSpan' | 'panLeft' | 'panRight' | 'logs' | 'waterfall' | 'copyId' | 'copyLink' | 'reload';
 
 export interface Binding {
   keys: string[];
@@ -52,6 +52,7 @@ export const BINDINGS: Binding[] = [
   { keys: ['Escape'], action: 'close', help: 'Close the panel', group: 'View' },
   { keys: ['W'], action: 'waterfall', help: 'Waterfall', group: 'View' },
   { keys: ['L'], action: 'logs', help: 'Logs of the trace', group: 'View' },
+  { keys: ['r'], action: 'reload', help: 'Look for new spans', group: 'View' },
   { keys: ['y'], action: 'copyId', help: 'Copy the trace id', group: 'View' },
   { keys: ['Y'], action: 'copyLink', help: 'Copy a link to this view', group: 'View' },
 ];
