@@ -8,7 +8,16 @@ use super::StoreError;
 
 /// Holds the folder until dropped; the operating system lets go of it when the process ends, however it ends.
 pub(crate) struct FolderLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing would not do while a process that is just being started still shares the handle.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!("cannot unlock the data folder: {error}");
+        }
+    }
 }
 
 impl FolderLock {
@@ -32,7 +41,7 @@ impl FolderLock {
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
         // On a full disk the number is missing, the lock is not.
         writeln!(file, "{}", std::process::id()).ok();
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

@@ -67,8 +67,19 @@ pub(crate) struct Ground {
     contents: Contents,
 }
 
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| StoreError::io("sync", dir, error))
+}
+
+/// Creates a folder and those above it, durably: what is stored in it must not vanish with its name.
 fn create_dir(dir: &Path) -> Result<(), StoreError> {
-    std::fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    std::fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;
+    for parent in missing.iter().filter_map(|dir| dir.parent()) {
+        sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    }
+    Ok(())
 }
 
 /// Creates the folders.
@@ -76,8 +87,7 @@ pub(crate) fn create_dirs(config: &StoreConfig) -> Result<(), StoreError> {
     for dir in [config.data_dir.clone(), config.data_dir.join("wal"), config.data_dir.join("segments")] {
         create_dir(&dir)?;
     }
-    let sync = |dir: &Path| std::fs::File::open(dir).and_then(|dir| dir.sync_all());
-    sync(&config.data_dir).map_err(|error| StoreError::io("sync", &config.data_dir, error))
+    Ok(())
 }
 
 /// Ids of segments with a data file, and of those with an index file only. Removes files of unfinished writes.
@@ -161,7 +171,7 @@ pub(crate) fn survey(
             catalog.apply(&change)?;
             drop(catalog);
             std::fs::rename(&building, &path).map_err(|error| StoreError::io("rename", &building, error))?;
-            create_dirs(config)?;
+            sync_dir(&config.data_dir)?;
             if let Some(reason) = reason {
                 let rows = verdict.live.iter().map(|row| row.rows).sum::<u64>();
                 tracing::error!(
@@ -364,7 +374,7 @@ pub(crate) fn replay_log(core: &Core, sealed: &Sealed, report: &mut OpenReport) 
         wait_for_memory(core);
     });
     let outcome = outcome.map_err(|error| StoreError::io("read the log in", &core.wal_dir, error))?;
-    report.replayed_rows = core.rows_appended.load(Ordering::Relaxed);
+    report.replayed_rows = core.rows_appended.swap(0, Ordering::Relaxed);
     report.wal = outcome.report.clone();
     Ok(outcome)
 }

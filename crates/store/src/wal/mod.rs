@@ -17,6 +17,7 @@
 pub mod format;
 mod fs;
 mod reader;
+mod request;
 #[cfg(test)]
 pub(crate) mod sim;
 #[cfg(test)]
@@ -25,7 +26,8 @@ mod writer;
 
 pub use fs::{DiskFs, Fs, LogEntry, LogFile, Space};
 pub use reader::{FrameRef, Replay, ReplayReport, replay};
-pub use writer::{Consumer, Frame, Refusal, Submission, Wal, WalConfig, WalStatus};
+pub use request::{Consumer, Frame, Refusal, Submission, WalConfig, WalStatus};
+pub use writer::Wal;
 
 /// One file of the log, as the writer and the trimming know it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,98 +12,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::format::{self, FRAME_HEAD_BYTES, Header, PREAMBLE_BYTES};
-use super::{Fs, LogFile, WalFile};
-use crate::table::Signal;
+use super::{Consumer, Frame, Fs, LogFile, Refusal, Submission, WalConfig, WalFile, WalStatus};
 
 /// Buffers handed to the system in one call (POSIX lets it take 1,024).
 const SLICES_MAX: usize = 1000;
+/// How often is looked whether the disk has room again.
+const PROBE: Duration = Duration::from_secs(1);
 /// A file of this size is ended when a head has been sealed.
 const ROTATE_BYTES: u64 = 64 << 20;
 /// A file smaller than this is not worth a new one.
 const ROTATE_BYTES_MIN: u64 = 1 << 20;
-
-/// A request that is to become durable.
-#[derive(Debug)]
-pub struct Submission<T> {
-    /// Tenant, 1 to 255 bytes.
-    pub tenant: Arc<str>,
-    /// What the payload holds.
-    pub signal: Signal,
-    /// At most [`format::PAYLOAD_BYTES_MAX`].
-    pub payload: Bytes,
-    /// What the caller needs to find its way back.
-    pub ticket: T,
-}
-
-/// A request that is durable.
-#[derive(Debug)]
-pub struct Frame<T> {
-    /// Frame number.
-    pub number: u64,
-    /// When it was written, in milliseconds since the epoch.
-    pub received_ms: u64,
-    /// The request.
-    pub submission: Submission<T>,
-}
-
-/// Why the log takes nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// For the operator: what is wrong and what to do.
-    pub reason: String,
-    /// False when it stays so until the store is opened anew.
-    pub passing: bool,
-}
-
-/// Takes what the writer has finished with. Called on the writer's thread, in order.
-pub trait Consumer<T>: Send {
-    /// These are durable; their numbers are consecutive.
-    fn durable(&mut self, group: Vec<Frame<T>>);
-    /// None of these is stored.
-    fn refused(&mut self, group: Vec<Submission<T>>, refusal: &Refusal);
-}
-
-/// How the log is written.
-#[derive(Debug, Clone)]
-pub struct WalConfig {
-    /// Folder of the files.
-    pub dir: PathBuf,
-    /// A group ends with the request that brings it to this many bytes.
-    pub group_bytes: usize,
-    /// A file of this size is followed by a new one.
-    pub file_bytes: u64,
-    /// Nothing is written when less than this would stay free (or a tenth of the file system, if that is less).
-    pub free_bytes_min: u64,
-}
-
-/// What there is to know about the log.
-#[derive(Debug, Clone, Default, serde::Serialize)]
-pub struct WalStatus {
-    /// Files on disk.
-    pub files: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Groups made durable since the start.
-    pub groups: u64,
-    /// Frames made durable since the start.
-    pub frames: u64,
-    /// Nanoseconds spent in fsync since the start.
-    pub sync_ns: u64,
-    /// The slowest fsync since the start, in nanoseconds.
-    pub sync_ns_max: u64,
-    /// Requests refused since the start.
-    pub refused: u64,
-    /// Why nothing is taken, while that is so.
-    pub refusal: Option<String>,
-    /// True when that stays so until the store is opened anew.
-    pub poisoned: bool,
-}
 
 struct Inbox<T> {
     queue: VecDeque<Submission<T>>,
@@ -158,8 +81,13 @@ impl<T: Send + 'static> Wal<T> {
             current: None,
             cut: None,
             poisoned: None,
+            refusing: false,
         };
-        let thread = std::thread::Builder::new().name("wal".into()).spawn(move || writer.run())?;
+        let guard = CloseOnEnd(shared.clone());
+        let thread = std::thread::Builder::new().name("wal".into()).spawn(move || {
+            let _guard = guard;
+            writer.run();
+        })?;
         Ok(Self { shared, fs, dir, thread: Mutex::new(Some(thread)) })
     }
 
@@ -238,6 +166,17 @@ impl<T: Send + 'static> Wal<T> {
     }
 }
 
+/// However the writer ends, nobody may wait for it afterwards: what is queued is dropped.
+struct CloseOnEnd<T>(Arc<Shared<T>>);
+
+impl<T> Drop for CloseOnEnd<T> {
+    fn drop(&mut self) {
+        let mut inbox = self.0.inbox.lock();
+        inbox.closed = true;
+        inbox.queue.clear();
+    }
+}
+
 fn give_up(fs: &dyn Fs, dir: &Path, file: &WalFile) -> io::Result<()> {
     let gone = if file.damaged {
         let mut aside = file.path.clone().into_os_string();
@@ -273,6 +212,8 @@ struct Writer<T> {
     /// A file that must be cut to this length before anything is written anywhere.
     cut: Option<(PathBuf, u64)>,
     poisoned: Option<Refusal>,
+    /// The last requests were refused.
+    refusing: bool,
 }
 
 impl<T: Send + 'static> Writer<T> {
@@ -288,15 +229,22 @@ impl<T: Send + 'static> Writer<T> {
             }
             if !group.is_empty() {
                 self.store(group);
+            } else if self.refusing && self.room(0).and_then(|()| self.ready()).is_ok() {
+                // Found out without waiting for the next request, which may be waiting for this.
+                self.resume();
             }
         }
     }
 
-    /// Waits for requests; an empty group means that a rotation is wanted, `None` that the log is closed.
+    /// Waits for requests; an empty group means that something else is due, `None` that the log is closed.
     fn take(&self) -> Option<Vec<Submission<T>>> {
         let mut inbox = self.shared.inbox.lock();
         while inbox.queue.is_empty() && !inbox.closed && !self.shared.rotate.load(Ordering::Acquire) {
-            self.shared.arrived.wait(&mut inbox);
+            if !self.refusing {
+                self.shared.arrived.wait(&mut inbox);
+            } else if self.shared.arrived.wait_for(&mut inbox, PROBE).timed_out() {
+                break;
+            }
         }
         let mut group = Vec::new();
         let mut bytes = 0;
@@ -319,12 +267,13 @@ impl<T: Send + 'static> Writer<T> {
                 self.consumer.durable(frames);
             }
             Err(refusal) => {
+                if !self.refusing {
+                    tracing::error!("requests are refused: {}", refusal.reason);
+                }
+                self.refusing = true;
                 {
                     let mut status = self.shared.status.lock();
                     status.refused += group.len() as u64;
-                    if status.refusal.as_ref() != Some(&refusal.reason) {
-                        tracing::error!("requests are refused: {}", refusal.reason);
-                    }
                     status.refusal = Some(refusal.reason.clone());
                     status.poisoned = !refusal.passing;
                 }
@@ -383,13 +332,20 @@ impl<T: Send + 'static> Writer<T> {
             file.bytes += bytes;
             file.next = self.next_frame;
         }
-        let mut status = self.shared.status.lock();
-        status.groups += 1;
-        status.frames += frames;
-        status.sync_ns += sync_ns;
-        status.sync_ns_max = status.sync_ns_max.max(sync_ns);
-        if status.refusal.take().is_some() {
+        {
+            let mut status = self.shared.status.lock();
+            status.groups += 1;
+            status.frames += frames;
+            status.sync_ns += sync_ns;
+            status.sync_ns_max = status.sync_ns_max.max(sync_ns);
+        }
+        self.resume();
+    }
+
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.refusing) {
             tracing::info!("requests are taken again");
+            self.shared.status.lock().refusal = None;
         }
     }
 
