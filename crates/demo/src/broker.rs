@@ -12,6 +12,7 @@ use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracewell_sdk::SpanExt;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -35,36 +36,48 @@ struct Message {
     body: Value,
 }
 
-#[derive(Default)]
 struct Log {
-    backlog: Mutex<VecDeque<Message>>,
+    backlog: Mutex<Backlog>,
     arrived: Notify,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Backlog {
+    messages: VecDeque<Message>,
+    next_offset: u64,
 }
 
 /// The broker's own server.
-pub(crate) fn router() -> Router {
-    Router::new().route("/produce", post(produce)).route("/consume", get(consume)).with_state(Arc::new(Log::default()))
+pub(crate) fn router(stop: CancellationToken) -> Router {
+    let log = Log { backlog: Mutex::default(), arrived: Notify::new(), stop };
+    Router::new().route("/produce", post(produce)).route("/consume", get(consume)).with_state(Arc::new(log))
 }
 
 async fn produce(State(log): State<Arc<Log>>, Json(mut message): Json<Message>) -> Json<Value> {
     let mut backlog = log.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-    message.offset = backlog.back().map_or(0, |last| last.offset + 1);
+    message.offset = backlog.next_offset;
+    backlog.next_offset += 1;
     let offset = message.offset;
-    if backlog.len() == BACKLOG_MAX {
-        backlog.pop_front();
+    if backlog.messages.len() == BACKLOG_MAX {
+        backlog.messages.pop_front();
     }
-    backlog.push_back(message);
+    backlog.messages.push_back(message);
     log.arrived.notify_one();
     Json(json!({"offset": offset}))
 }
 
 async fn consume(State(log): State<Arc<Log>>) -> Json<Value> {
-    let next = || log.backlog.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || log.backlog.lock().unwrap_or_else(PoisonError::into_inner).messages.pop_front();
     let message = match next() {
         Some(message) => Some(message),
         None => {
             // Nothing within the time is an empty answer; the consumer asks again.
-            let _ = tokio::time::timeout(POLL_MAX, log.arrived.notified()).await;
+            tokio::select! {
+                () = log.arrived.notified() => {}
+                () = tokio::time::sleep(POLL_MAX) => {}
+                () = log.stop.cancelled() => {}
+            }
             next()
         }
     };

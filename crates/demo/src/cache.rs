@@ -6,8 +6,8 @@ use axum::{Json, Router};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tracewell_sdk::SpanExt;
+use tracing::Instrument;
 use tracing::field::Empty;
-use tracing::{Instrument, Span};
 
 use crate::service::{Answer, CallError, Service};
 
@@ -70,13 +70,18 @@ pub(crate) fn router(service: &Service) -> Router {
     Router::new().route("/command", post(run)).with_state(service.clone())
 }
 
-async fn run(State(service): State<Service>, Json(body): Json<Value>) -> Answer {
+async fn run(State(service): State<Service>, headers: HeaderMap, Json(body): Json<Value>) -> Answer {
     let command = body.get("command").and_then(Value::as_str).unwrap_or_default();
-    let span = Span::current();
-    span.set_name(command.to_owned());
-    span.set_attribute("db.system.name", "redis");
-    span.set_attribute("db.operation.name", command.to_owned());
-    service.think(COMMAND_MEDIAN_MS).await;
+    let span = tracing::info_span!(
+        parent: None,
+        "command",
+        otel.name = command,
+        otel.kind = "server",
+        db.system.name = "redis",
+        db.operation.name = command,
+    );
+    span.set_remote(&tracewell_sdk::extract(&headers));
+    service.think(COMMAND_MEDIAN_MS).instrument(span).await;
     let hit = !is_read(command) || service.spec.name != "pricing-cache" || service.world.random.chance(HIT_CHANCE);
     Ok(Json(json!({"hit": hit})))
 }

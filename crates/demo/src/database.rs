@@ -15,13 +15,16 @@ use axum::{Json, Router};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use tracewell_sdk::SpanExt;
+use tracing::Instrument;
 use tracing::field::Empty;
-use tracing::{Instrument, Span};
 
 use crate::service::{Answer, CallError, Service};
 
 /// The chance that a statement loses against another one.
-const DEADLOCK_CHANCE: f64 = 0.002;
+const DEADLOCK_CHANCE: f64 = 0.001;
+
+/// PostgreSQL's `SQLSTATE` for it.
+const DEADLOCK_CODE: &str = "40P01";
 
 /// PostgreSQL says in its log when a lock is waited for longer than this.
 const LOCK_LOG_AFTER: Duration = Duration::from_secs(1);
@@ -61,7 +64,7 @@ statements! {
         "SELECT id, name, category, stock FROM products JOIN stock_levels USING (id) WHERE category = $1 ORDER BY rank LIMIT $2";
     SELECT_STOCK: "inventory-db", "postgresql", "inventory", "SELECT" "stock_levels", 2.5, true,
         "SELECT available, reserved FROM stock_levels WHERE product_id = $1 FOR SHARE";
-    RESERVE_STOCK: "inventory-db", "postgresql", "inventory", "UPDATE" "stock_levels", 5.0, true,
+    RESERVE_STOCK: "inventory-db", "postgresql", "inventory", "UPDATE" "stock_levels", 5.0, false,
         "UPDATE stock_levels SET reserved = reserved + $2 WHERE product_id = $1 AND available - reserved >= $2 RETURNING reserved";
     INSERT_ORDER: "orders-db", "postgresql", "orders", "INSERT" "orders", 6.0, true,
         "INSERT INTO orders (id, user_id, total_cents, currency, placed_at) VALUES ($1, $2, $3, $4, now())";
@@ -76,6 +79,10 @@ statements! {
 }
 
 impl Statement {
+    fn reads(&self) -> bool {
+        matches!(self.operation, "SELECT" | "find" | "aggregate")
+    }
+
     fn summary(&self) -> String {
         format!("{} {}", self.operation, self.collection)
     }
@@ -117,7 +124,7 @@ impl Service {
                 }
             }
             Err(error) => {
-                let code = if error.message.contains("deadlock") { "40P01" } else { error.status.as_str() };
+                let code = if error.message.contains("deadlock") { DEADLOCK_CODE } else { error.status.as_str() };
                 span.record("db.response.status_code", code);
                 span.record("error.type", code);
                 span.record("otel.status_code", "error");
@@ -133,41 +140,49 @@ pub(crate) fn router(service: &Service) -> Router {
     Router::new().route("/query", post(execute)).with_state(service.clone())
 }
 
-async fn execute(State(service): State<Service>, Json(body): Json<Value>) -> Answer {
+async fn execute(State(service): State<Service>, headers: HeaderMap, Json(body): Json<Value>) -> Answer {
     let name = body.get("statement").and_then(Value::as_str).unwrap_or_default();
     let here = ALL.iter().filter(|statement| statement.database == service.spec.name);
     let Some(statement) = here.into_iter().find(|statement| statement.summary() == name) else {
-        let message = format!("unknown statement {name:?}");
-        return Err(CallError { target: service.spec.name, status: StatusCode::BAD_REQUEST, message });
+        return Err(CallError::own(&service, StatusCode::BAD_REQUEST, format!("unknown statement {name:?}")));
     };
-    // The span that the server layer made says what arrived; the statement says what is done.
-    let span = Span::current();
-    span.set_name(statement.summary());
-    for (key, value) in [
-        ("db.system.name", statement.system),
-        ("db.namespace", statement.namespace),
-        ("db.operation.name", statement.operation),
-        ("db.collection.name", statement.collection),
-        ("db.query.summary", name),
-    ] {
-        span.set_attribute(key, value.to_owned());
+    let span = tracing::info_span!(
+        parent: None,
+        "execute",
+        otel.name = name,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        db.system.name = statement.system,
+        db.namespace = statement.namespace,
+        db.operation.name = statement.operation,
+        db.collection.name = statement.collection,
+        db.query.summary = name,
+        db.response.status_code = Empty,
+        error.type = Empty,
+    );
+    span.set_remote(&tracewell_sdk::extract(&headers));
+    let result = carry_out(&service, statement).instrument(span.clone()).await;
+    if result.is_err() {
+        span.record("db.response.status_code", DEADLOCK_CODE);
+        span.record("error.type", DEADLOCK_CODE);
+        span.record("otel.status_code", "error");
     }
+    result
+}
+
+async fn carry_out(service: &Service, statement: &Statement) -> Answer {
     if statement.locks && service.world.faults.is_slow(service.spec.name) {
-        wait_for_lock(&service, statement).await;
+        wait_for_lock(service, statement).await;
     }
     if service.world.random.chance(DEADLOCK_CHANCE) {
-        tracing::error!(db.response.status_code = "40P01", "deadlock detected while locking {}", statement.collection);
-        let message = "deadlock detected".to_owned();
-        return Err(CallError { target: service.spec.name, status: StatusCode::CONFLICT, message });
+        tracing::error!("deadlock detected while locking {}", statement.collection);
+        return Err(CallError::own(service, StatusCode::INTERNAL_SERVER_ERROR, "deadlock detected"));
     }
-    let rows = 1 + service.world.random.below(20);
-    let scan = tracing::info_span!(
-        "execute",
-        otel.name = format!("scan {}", statement.collection),
-        db.rows.scanned = rows * 3
-    );
-    service.think(statement.median_ms).instrument(scan).await;
-    Ok(Json(json!({"rows": rows})))
+    let rows = if statement.reads() { 1 + service.world.random.below(20) } else { 1 };
+    let verb = if statement.reads() { "scan" } else { "write" };
+    let work = tracing::info_span!("work", otel.name = format!("{verb} {}", statement.collection), db.rows = rows);
+    service.think(statement.median_ms).instrument(work).await;
+    Ok(Json(if statement.reads() { json!({"rows": rows}) } else { json!({}) }))
 }
 
 /// Someone else holds the table for two to four seconds.

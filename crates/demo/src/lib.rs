@@ -41,7 +41,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracewell_sdk::{Config, Pipeline, Signal, SignalStats};
-use tracing::instrument::WithSubscriber;
 use tracing::{Dispatch, Level};
 
 use crate::faults::Faults;
@@ -161,12 +160,12 @@ pub async fn run(config: DemoConfig) -> Result<Demo, DemoError> {
         };
         let service = Service::new(spec, Arc::clone(&world), dispatch.clone());
         let router = match spec.name {
-            "message-broker" => broker::router(),
+            "message-broker" => broker::router(world.stop.clone()),
             _ => services::router(&service),
         };
         service.serve(listener, router);
         if spec.name == "notifications" {
-            world.tasks.spawn(service.consume().with_subscriber(dispatch));
+            world.tasks.spawn(tracewell_sdk::under(&dispatch, service.consume()));
         }
     }
     let stop = world.stop.clone();
@@ -175,7 +174,7 @@ pub async fn run(config: DemoConfig) -> Result<Demo, DemoError> {
         // Serving ends with the shop only.
         let _ = axum::serve(control_listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     });
-    world.tasks.spawn(load::run(Arc::clone(&world), config.requests_per_second).with_subscriber(Dispatch::none()));
+    world.tasks.spawn(load::run(Arc::clone(&world), config.requests_per_second));
     Ok(Demo { world, pipeline: Some(pipeline), control })
 }
 

@@ -15,8 +15,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
+use hyper::rt::Executor;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -78,11 +79,24 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// Runs connections without a subscriber: they outlive the request that opened them and belong to nobody.
+#[derive(Clone)]
+pub(crate) struct Detached;
+
+impl<F> Executor<F> for Detached
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, connection: F) {
+        tokio::spawn(connection);
+    }
+}
+
 /// An HTTP client by name, with its own connections and without any instrumentation.
 pub(crate) type PlainClient = Client<Connector, Full<Bytes>>;
 
 pub(crate) fn plain_client(directory: &Arc<Directory>) -> PlainClient {
-    Client::builder(TokioExecutor::new())
+    Client::builder(Detached)
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         .pool_idle_timeout(std::time::Duration::from_secs(30))
         .pool_timer(TokioTimer::new())

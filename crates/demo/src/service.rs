@@ -17,9 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
 use tower_service::Service as _;
-use tracewell_sdk::http::{Client, ClientLayer, ServerLayer, UrlTemplate};
+use tracewell_sdk::http::{Client, ClientLayer, UrlTemplate};
 use tracing::Dispatch;
-use tracing::instrument::WithSubscriber;
 
 use crate::faults::Faults;
 use crate::network::{Directory, PlainClient, plain_client};
@@ -61,17 +60,28 @@ pub(crate) struct CallError {
     pub(crate) target: &'static str,
     pub(crate) status: StatusCode,
     pub(crate) message: String,
+    /// True for an answer of the service itself, false for what it got from another.
+    pub(crate) own: bool,
+}
+
+impl CallError {
+    /// An answer of the service itself.
+    pub(crate) fn own(service: &Service, status: StatusCode, message: impl Into<String>) -> Self {
+        Self { target: service.spec.name, status, message: message.into(), own: true }
+    }
 }
 
 impl IntoResponse for CallError {
     fn into_response(self) -> Response {
+        if self.own {
+            return (self.status, axum::Json(json!({"error": self.message}))).into_response();
+        }
         // What the client did wrong stays its fault; everything else is the upstream's.
         let status = match self.status {
-            status if status.is_client_error() => status,
-            StatusCode::GATEWAY_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
+            status if status.is_client_error() || status == StatusCode::GATEWAY_TIMEOUT => status,
             _ => StatusCode::BAD_GATEWAY,
         };
-        tracing::warn!(upstream = self.target, "request failed: {}", self.message);
+        tracing::warn!(upstream = self.target, "request failed: {self}");
         (status, axum::Json(json!({"error": self.to_string()}))).into_response()
     }
 }
@@ -166,7 +176,6 @@ impl Service {
 
     /// Serves `router` on `listener` until the shop closes. Everything runs under this service's subscriber.
     pub(crate) fn serve(&self, listener: TcpListener, router: Router) {
-        let router = router.layer(ServerLayer::new());
         let (world, dispatch) = (Arc::clone(&self.world), self.dispatch.clone());
         let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
         self.world.tasks.spawn(async move {
@@ -200,20 +209,20 @@ impl Service {
                         }
                     }
                 };
-                world.tasks.spawn(connection.with_subscriber(dispatch.clone()));
+                world.tasks.spawn(tracewell_sdk::under(&dispatch, connection));
             }
         });
     }
 }
 
 fn failure(target: &'static str, error: &dyn std::fmt::Display) -> CallError {
-    CallError { target, status: StatusCode::BAD_GATEWAY, message: error.to_string() }
+    CallError { target, status: StatusCode::BAD_GATEWAY, message: error.to_string(), own: false }
 }
 
 async fn within<T>(target: &'static str, exchange: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
     tokio::time::timeout(CALL_TIMEOUT, exchange).await.unwrap_or_else(|_| {
         let message = format!("no answer within {} ms", CALL_TIMEOUT.as_millis());
-        Err(CallError { target, status: StatusCode::GATEWAY_TIMEOUT, message })
+        Err(CallError { target, status: StatusCode::GATEWAY_TIMEOUT, message, own: false })
     })
 }
 
@@ -223,5 +232,5 @@ fn answer(target: &'static str, (status, body): (StatusCode, Bytes)) -> Result<V
         return Ok(value);
     }
     let message = value.get("error").and_then(Value::as_str).unwrap_or_else(|| status.as_str()).to_owned();
-    Err(CallError { target, status, message })
+    Err(CallError { target, status, message, own: false })
 }

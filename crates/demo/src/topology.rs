@@ -43,7 +43,7 @@ pub(crate) const SERVICES: &[Spec] = &[
     store("orders-db", "17.2", 5432),
     store("profile-db", "8.0.4", 27017),
     store("message-broker", "3.9.0", 9092),
-    Spec { name: "payment-provider", version: "2026-10", namespace: "acme-pay", instances: 1, port: 443 },
+    Spec { name: "payment-provider", version: "2026-10", namespace: "acme-pay", instances: 1, port: 8443 },
 ];
 
 impl Spec {

@@ -40,7 +40,9 @@ pub trait SpanExt {
     /// Renames the span.
     fn set_name(&self, name: impl Into<Cow<'static, str>>);
 
-    /// Sets the end to now, where the work is over before the last handle is dropped.
+    /// Ends the span now and hands it over, where the work is over before the last handle is dropped:
+    /// connection tasks and the like hold handles for as long as they live. What is set or happens later
+    /// is not recorded; spans below may still begin.
     fn end(&self);
 }
 
@@ -86,10 +88,7 @@ impl SpanExt for Span {
     }
 
     fn end(&self) {
-        with_recording(self, |_, recording| {
-            let now = recording.now_unix_nano();
-            recording.end_unix_nano.get_or_insert(now);
-        });
+        with_data(self, |layer, data| layer.finish(data));
     }
 }
 

@@ -130,7 +130,7 @@ impl TraceLayer {
                 parent_is_remote: false,
                 baggage: above.baggage.clone(),
                 decided: true,
-                recording: above.recording.as_ref().and_then(|_| record()),
+                recording: if above.context.is_sampled() { record() } else { None },
             };
         }
         // A remote parent may still claim this root and decide about it; until then it is recorded.
@@ -157,8 +157,8 @@ impl TraceLayer {
         }
     }
 
-    /// Hands over a span that has ended.
-    fn finish(&self, data: &mut SpanData) {
+    /// Hands over a span that has ended; only the first time has an effect.
+    pub(crate) fn finish(&self, data: &mut SpanData) {
         self.settle(data);
         let mut scratch = take(&SCRATCH);
         data.encode(&mut scratch);
@@ -166,7 +166,7 @@ impl TraceLayer {
             self.shared.push(&self.source, Signal::Traces, &scratch);
         }
         give(&SCRATCH, scratch);
-        if let Some(recording) = &mut data.recording {
+        if let Some(mut recording) = data.recording.take() {
             give(&SPARE, std::mem::take(&mut recording.attributes.encoded));
         }
     }

@@ -47,6 +47,7 @@ mod queue;
 mod resource;
 mod sampler;
 mod span;
+mod under;
 mod value;
 mod visit;
 
@@ -63,4 +64,5 @@ pub use resource::Resource;
 pub use sampler::Sampler;
 pub use span::{SpanKind, StatusCode};
 pub use tracewell_propagate as propagate;
+pub use under::{Under, under};
 pub use value::Value;

@@ -29,13 +29,13 @@ pub enum StartError {
 /// ```no_run
 /// # fn main() -> Result<(), tracewell_sdk::StartError> {
 /// use tracewell_sdk::{Config, Pipeline, Resource};
-/// use tracing::{Level, instrument::WithSubscriber};
+/// use tracing::Level;
 ///
 /// let pipeline = Pipeline::start(Config::to_endpoint("http://127.0.0.1:4318"))?;
 /// let cart = pipeline.tracer(&Resource::new("cart")).dispatch(Level::INFO);
 /// let orders = pipeline.tracer(&Resource::new("orders")).dispatch(Level::INFO);
 /// let serve = async {};
-/// let served = serve.with_subscriber(cart); // everything below belongs to `cart`
+/// let served = tracewell_sdk::under(&cart, serve); // everything below belongs to `cart`
 /// # drop((served, orders));
 /// # Ok(())
 /// # }
@@ -118,8 +118,8 @@ impl Tracer {
         TraceLayer::new(Arc::clone(&self.shared), Arc::clone(&self.source))
     }
 
-    /// A subscriber with nothing but the layer, to run a service's tasks under
-    /// (`future.with_subscriber(dispatch)`). What is more detailed than `max_level` is left out: libraries
+    /// A subscriber with nothing but the layer, to run a service's tasks under with [`under`](crate::under).
+    /// What is more detailed than `max_level` is left out: libraries
     /// say a great deal at `DEBUG` and `TRACE`.
     pub fn dispatch(&self, max_level: Level) -> Dispatch {
         Dispatch::new(Registry::default().with(LevelFilter::from_level(max_level)).with(self.layer()))

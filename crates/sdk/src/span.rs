@@ -114,8 +114,6 @@ pub(crate) struct Recording {
     pub(crate) status_message: String,
     pub(crate) start_unix_nano: u64,
     pub(crate) started: Instant,
-    /// Set where the work ended before the `tracing` span closed.
-    pub(crate) end_unix_nano: Option<u64>,
     pub(crate) attributes: Part,
     pub(crate) events: Part,
     pub(crate) links: Part,
@@ -130,7 +128,6 @@ impl Recording {
             status_message: String::new(),
             start_unix_nano: now_unix_nano(),
             started: Instant::now(),
-            end_unix_nano: None,
             attributes: Part::default(),
             events: Part::default(),
             links: Part::default(),
@@ -209,7 +206,7 @@ impl SpanData {
         proto::bytes(out, 5, recording.name.as_bytes());
         proto::uint(out, 6, recording.kind as u64);
         proto::fixed64(out, 7, recording.start_unix_nano);
-        proto::fixed64(out, 8, recording.end_unix_nano.unwrap_or_else(|| recording.now_unix_nano()));
+        proto::fixed64(out, 8, recording.now_unix_nano());
         let parts = [(&recording.attributes, 10), (&recording.events, 12), (&recording.links, 14)];
         for (part, dropped_field) in parts {
             out.extend_from_slice(&part.encoded);

@@ -17,7 +17,7 @@ use crate::service::{Answer, CallError, Service};
 const DECLINED_CHANCE: f64 = 0.01;
 
 /// The share of requests that the provider does not answer properly.
-const PROVIDER_FAULT_CHANCE: f64 = 0.02;
+const PROVIDER_FAULT_CHANCE: f64 = 0.015;
 
 /// Attempts to reach the provider.
 const PAYMENT_ATTEMPTS: u32 = 2;
@@ -114,7 +114,7 @@ async fn provider_charge(State(service): State<Service>) -> Answer {
         return Ok(Json(json!({"charge": format!("ch_{}", service.world.random.hex(14))})));
     };
     tracing::error!(payment.provider.status = status.as_u16(), "{message}");
-    Err(CallError { target: "payment-provider", status, message: message.to_owned() })
+    Err(CallError::own(&service, status, message))
 }
 
 pub(super) fn shipping(service: &Service) -> Router {

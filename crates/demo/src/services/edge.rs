@@ -138,8 +138,7 @@ async fn verify(State(service): State<Service>, Query(visitor): Query<Visitor>) 
     service.think(1.5).instrument(tracing::info_span!("verify token", jwt.algorithm = "EdDSA")).await;
     if service.world.random.chance(EXPIRED_CHANCE) {
         tracing::info!(user.id = visitor.user, "session expired");
-        let message = "session expired".to_owned();
-        return Err(CallError { target: "authentication", status: StatusCode::UNAUTHORIZED, message });
+        return Err(CallError::own(&service, StatusCode::UNAUTHORIZED, "session expired"));
     }
     Ok(Json(json!({"user": visitor.user, "roles": ["customer"]})))
 }

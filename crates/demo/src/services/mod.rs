@@ -21,13 +21,14 @@ mod edge;
 
 use axum::Router;
 use axum::routing::get;
+use tracewell_sdk::http::ServerLayer;
 
 use crate::service::Service;
 use crate::{broker, cache, database};
 
 /// The routes of a service.
 pub(crate) fn router(service: &Service) -> Router {
-    match service.spec.name {
+    let router = match service.spec.name {
         "web-frontend" => edge::frontend(service),
         "api-gateway" => edge::gateway(service),
         "authentication" => edge::authentication(service),
@@ -40,9 +41,11 @@ pub(crate) fn router(service: &Service) -> Router {
         "payment" => checkout::payment(service),
         "payment-provider" => checkout::payment_provider(service),
         "shipping" => checkout::shipping(service),
-        "session-cache" | "pricing-cache" | "cart-store" => cache::router(service),
-        "inventory-db" | "orders-db" | "profile-db" => database::router(service),
+        // Databases and caches say what they do in their own words.
+        "session-cache" | "pricing-cache" | "cart-store" => return cache::router(service),
+        "inventory-db" | "orders-db" | "profile-db" => return database::router(service),
         "notifications" => Router::new().route("/status", get(broker::status)),
         _ => Router::new(),
-    }
+    };
+    router.layer(ServerLayer::new())
 }

@@ -7,9 +7,9 @@ use tracewell_model::{KeyValue, Span, SpanKind, SpanRecord, Status, StatusCode, 
 use tracewell_sdk::propagate::{Composite, Context, Propagated, SpanId, TraceId};
 use tracewell_sdk::{Sampler, SpanExt, current_context};
 use tracing::field::Empty;
-use tracing::{Span as TracingSpan, error, error_span, info, info_span, warn};
+use tracing::{Instrument, Span as TracingSpan, error, error_span, info, info_span, warn};
 
-use crate::receiver::{Receiver, recorded};
+use crate::receiver::{Receiver, recorded, service};
 
 fn named<'a>(spans: &'a [SpanRecord], name: &str) -> &'a Span {
     let found = spans.iter().find(|record| record.span.name == name);
@@ -261,11 +261,38 @@ fn an_invalid_remote_parent_starts_a_new_trace() {
 fn the_end_may_come_before_the_last_handle_goes() {
     let receiver = Receiver::start(vec![]);
     let spans = recorded(receiver.traces_only(), &receiver, || {
-        let span = info_span!("ended");
+        let span = info_span!("ended", late = Empty);
         span.end();
+        span.record("late", 1);
+        span.in_scope(|| info_span!("below").in_scope(|| info!("seen")));
         std::thread::sleep(Duration::from_millis(30));
+        drop(span);
     });
-    assert!(named(&spans, "ended").duration_ns() < 30_000_000);
+    let ended = named(&spans, "ended");
+    assert!(ended.duration_ns() < 30_000_000 && ended.attributes.is_empty());
+    assert_eq!((spans.len(), named(&spans, "below").parent_span_id), (2, Some(ended.span_id)), "sent once");
+}
+
+#[test]
+fn a_cancelled_task_closes_the_spans_of_its_own_service() {
+    let receiver = Receiver::start(vec![]);
+    let (pipeline, ours) = service(receiver.traces_only());
+    let (_other_pipeline, theirs) = service(receiver.traces_only());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stuck = async {
+        let parent = info_span!("parent").entered();
+        let child = info_span!("child");
+        drop(parent);
+        std::future::pending::<()>().instrument(child).await;
+    };
+    runtime.block_on(async {
+        // Dropped by the timeout under the other subscriber, which has no such spans.
+        let cancelled = tokio::time::timeout(Duration::from_millis(20), tracewell_sdk::under(&ours, stuck));
+        assert!(tracewell_sdk::under(&theirs, cancelled).await.is_err());
+    });
+    assert!(pipeline.flush(Duration::from_secs(10)));
+    let spans = receiver.spans();
+    assert_eq!(named(&spans, "child").parent_span_id, Some(named(&spans, "parent").span_id));
 }
 
 /// A value whose formatting uses tracing itself.
