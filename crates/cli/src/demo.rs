@@ -100,7 +100,7 @@ fn invitation(running: &Running, args: &DemoArgs, folder: &Folder, control: Sock
     let server = if running.addresses().http.port() == 3200 { String::new() } else { format!(" --server {url}") };
     let look = match &args.slow_database {
         Some(database) => format!(
-            "  Checkouts are slow. Open the slowest trace and see which hop is to blame (it is {database}):\n\
+            "  Some requests take seconds. Open one and see which hop is to blame (it is {database}):\n\
              \x20   tracewell query '{{ trace:duration > 1s }}'{server}\n"
         ),
         None => format!(

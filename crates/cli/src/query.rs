@@ -8,7 +8,7 @@ use tracewell_server::time::format_rfc3339_ms;
 
 use crate::args::QueryArgs;
 use crate::client::{Client, ServerError};
-use crate::table::{Align, duration, render};
+use crate::table::{Align, counted, duration, render};
 use crate::waterfall::{Style, draw};
 use crate::{output, runtime};
 
@@ -113,9 +113,9 @@ fn count(answer: &Value, shown: usize) -> String {
     match answer["total"].as_u64() {
         Some(total) => {
             let relation = if answer["totalRelation"] == "gte" { "at least " } else { "" };
-            format!("{shown} of {relation}{total} traces, {elapsed:.1} ms")
+            format!("{shown} of {relation}{}, {elapsed:.1} ms", counted(total as usize, "trace"))
         }
-        None => format!("{shown} traces, {elapsed:.1} ms"),
+        None => format!("{}, {elapsed:.1} ms", counted(shown, "trace")),
     }
 }
 

@@ -71,6 +71,11 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// A number of things: `1 span`, `2 spans`.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A size in the unit that suits it: `1.2 GiB`.
 pub fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];

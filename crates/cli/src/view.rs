@@ -13,6 +13,7 @@ use tracewell_wire::file::read_traces;
 
 use crate::args::ViewArgs;
 use crate::signals::Ends;
+use crate::table::counted;
 use crate::waterfall::{Style, draw};
 use crate::{output, runtime, settings};
 
@@ -21,9 +22,6 @@ const FILE_BYTES_MAX: u64 = 2 << 30;
 
 /// Traces that are listed with their address.
 const LISTED_MAX: usize = 20;
-
-/// Spans in one request to the store.
-const BATCH_SPANS: usize = 10_000;
 
 /// Runs the command.
 pub fn run(args: ViewArgs) -> Result<ExitCode> {
@@ -79,15 +77,13 @@ async fn serve(files: &[PathBuf], traces: &[(TraceId, Vec<SpanRecord>)]) -> Resu
     config.otlp.http_listen = None;
     let running = tracewell_server::start(config).await?;
     for (_, spans) in traces {
-        for batch in spans.chunks(BATCH_SPANS) {
-            running.import(batch).await.context("the file could not be loaded")?;
-        }
+        running.import(spans).await.context("the file could not be loaded")?;
     }
     let url = format!("http://{}", running.addresses().http);
     let spans: usize = traces.iter().map(|(_, spans)| spans.len()).sum();
-    let mut text = format!("{} spans in {} traces of {}\n\n", spans, traces.len(), names(files));
+    let mut text = format!("{} in {} of {}\n\n", counted(spans, "span"), counted(traces.len(), "trace"), names(files));
     for (id, spans) in traces.iter().take(LISTED_MAX) {
-        text.push_str(&format!("  {url}/trace/{id}  {} spans\n", spans.len()));
+        text.push_str(&format!("  {url}/trace/{id}  {}\n", counted(spans.len(), "span")));
     }
     if traces.len() > LISTED_MAX {
         text.push_str(&format!("  {url}/  and {} more\n", traces.len() - LISTED_MAX));
@@ -99,5 +95,8 @@ async fn serve(files: &[PathBuf], traces: &[(TraceId, Vec<SpanRecord>)]) -> Resu
 }
 
 fn names(files: &[PathBuf]) -> String {
+    if files.len() > 3 {
+        return format!("{} files", files.len());
+    }
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -9,7 +9,7 @@
 use tracewell_model::{SpanRecord, StatusCode, TraceTree};
 use tracewell_server::time::format_rfc3339_ms;
 
-use crate::table::{display_width, duration};
+use crate::table::{counted, display_width, duration};
 
 /// What to draw with.
 #[derive(Debug, Clone, Copy)]
@@ -44,14 +44,15 @@ pub fn draw(spans: &[SpanRecord], style: Style) -> String {
     let errors = spans.iter().filter(|record| is_error(record)).count();
     let root = &spans[first.span];
     let mut out = format!(
-        "trace {}  {}: {}\n{}  {}  {} spans  {} services  {errors} errors\n\n",
+        "trace {}  {}: {}\n{}  {}  {}  {}  {}\n\n",
         root.span.trace_id,
         root.resource.service_name(),
         root.span.name,
         format_rfc3339_ms(start),
         duration(end - start),
-        spans.len(),
-        services(spans),
+        counted(spans.len(), "span"),
+        counted(services(spans), "service"),
+        counted(errors, "error"),
     );
 
     let labels: Vec<String> = labels(spans, &tree);
@@ -182,7 +183,7 @@ mod tests {
             let (line, expected) = (words(line), words(expected));
             assert_eq!(line[..line.len() - 1], expected[..expected.len() - 1]);
         }
-        assert!(drawn.contains("5 spans  4 services  1 errors"), "{drawn}");
+        assert!(drawn.contains("5 spans  4 services  1 error\n"), "{drawn}");
     }
 
     #[test]

@@ -102,7 +102,13 @@ pub(crate) fn operations(
     range: Range,
     budget: &Budget,
 ) -> Result<Listing<OperationSummary>, ApiError> {
-    Ok(tracewell_query::operations(&sources(app, tenant, Signal::Traces, Some(range)), service, range.0, range.1, budget)?)
+    Ok(tracewell_query::operations(
+        &sources(app, tenant, Signal::Traces, Some(range)),
+        service,
+        range.0,
+        range.1,
+        budget,
+    )?)
 }
 
 pub(crate) fn attribute_keys(

@@ -33,6 +33,10 @@ const SEAL: Duration = Duration::from_millis(2500);
 /// Closing the store may take this long, sealing included.
 const CLOSE: Duration = Duration::from_millis(3200);
 
+/// Spans, and bytes unless a single span has more, of one request of an import.
+const IMPORT_SPANS: usize = 10_000;
+const IMPORT_BYTES: usize = 16 << 20;
+
 /// Why the server did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -102,8 +106,13 @@ pub struct Running {
 /// # Errors
 /// What could not be opened, and why.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    // First what fails fast: a log can take seconds to replay.
+    let address = config.http.listen;
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let http = listener.local_addr().map_err(failed)?;
     let store = open_store(&config).await?;
-    match listen(config, store.clone()).await {
+    match listen(config, store.clone(), listener, http).await {
         Ok(running) => Ok(running),
         Err(error) => {
             let _ = tokio::task::spawn_blocking(move || store.close()).await;
@@ -137,16 +146,16 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     Ok(store)
 }
 
-async fn listen(config: Config, store: Store) -> Result<Running, StartError> {
-    let address = config.http.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
-    let http = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+async fn listen(config: Config, store: Store, listener: TcpListener, http: SocketAddr) -> Result<Running, StartError> {
     let receivers = tracewell_ingest::bind(ingest_config(&config), Arc::new(StoreSink(store.clone()))).await?;
     let listening = Listening { http, otlp_grpc: receivers.grpc_addr, otlp_http: receivers.http_addr };
     let queries = Queries::new(config.query.clone());
     let app = App::new(store.clone(), queries, Arc::clone(&receivers.stats), listening);
     let router = crate::api::router(app.clone(), &config, receivers.endpoint());
 
+    if !http.ip().is_loopback() {
+        tracing::warn!(%http, "whoever reaches this address can read every trace: put a proxy with a login in front");
+    }
     let (stop, stopping) = watch::channel(false);
     let (end, ended) = watch::channel(None);
     let connections_max = config.http.connections_max;
@@ -226,8 +235,17 @@ impl Running {
     /// # Errors
     /// As a receiver would refuse them.
     pub async fn import(&self, spans: &[SpanRecord]) -> Result<(), AppendError> {
-        let payload = tracewell_wire::otlp::encode_traces(spans);
-        self.store.append(DEFAULT_TENANT.into(), table::Signal::Traces, payload.into()).await
+        let mut waiting: Vec<&[SpanRecord]> = spans.chunks(IMPORT_SPANS).rev().collect();
+        while let Some(batch) = waiting.pop() {
+            let payload = tracewell_wire::otlp::encode_traces(batch);
+            if payload.len() > IMPORT_BYTES && batch.len() > 1 {
+                let (first, second) = batch.split_at(batch.len() / 2);
+                waiting.extend([second, first]);
+                continue;
+            }
+            self.store.append(DEFAULT_TENANT.into(), table::Signal::Traces, payload.into()).await?;
+        }
+        Ok(())
     }
 
     /// Waits until a part of the server has ended by itself, which it should not, and says which.

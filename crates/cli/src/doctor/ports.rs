@@ -83,6 +83,8 @@ fn process_on(port: u16) -> Option<String> {
     let wanted = format!("socket:[{inode}]");
     let processes = std::fs::read_dir("/proc").ok()?;
     processes.filter_map(Result::ok).find_map(|process| {
+        // `self` and others are not numbers.
+        process.file_name().to_str()?.parse::<u32>().ok()?;
         let files = std::fs::read_dir(process.path().join("fd")).ok()?;
         let holds = files
             .filter_map(Result::ok)

@@ -8,7 +8,7 @@ use tracewell_server::time::now_ns;
 
 use super::{Finding, Outcome};
 use crate::client::Client;
-use crate::table;
+use crate::table::{self, counted};
 
 /// Clocks that differ by more make spans of different hosts look out of order.
 const CLOCK_DIFFERENCE_MAX_NS: u64 = 500_000_000;
@@ -90,9 +90,9 @@ fn receivers(status: &Value) -> Vec<Finding> {
             let mut refused = Vec::new();
             for signal in receiver["signals"].as_array().unwrap_or(&none) {
                 let kind = signal["signal"].as_str().unwrap_or("?");
-                let items = signal["itemsAccepted"].as_u64().unwrap_or(0);
+                let items = signal["itemsAccepted"].as_u64().unwrap_or(0) as usize;
                 if items > 0 {
-                    taken.push(format!("{items} {}", if kind == "traces" { "spans" } else { "log records" }));
+                    taken.push(counted(items, if kind == "traces" { "span" } else { "log record" }));
                 }
                 for (reason, count) in signal["itemsRejected"].as_object().into_iter().flatten() {
                     refused.push(format!("left out {} of {kind}: {reason}", count.as_u64().unwrap_or(0)));

@@ -145,11 +145,11 @@ fn tempo_clients_find_what_they_expect() {
     assert_eq!(by_tag["traces"].as_array().map(Vec::len), Some(1), "{by_tag}");
 
     let v1 = server.get(&format!("/api/traces/{TRACE}")).json();
-    assert_eq!(v1["batches"].as_array().map(Vec::len), Some(4));
+    assert_eq!(v1["batches"].as_array().map(Vec::len), Some(3));
     let span = &v1["batches"][0]["scopeSpans"][0]["spans"][0];
     assert_eq!((&span["spanId"], &span["kind"]), (&json!("APBnqgupArc="), &json!("SPAN_KIND_SERVER")));
     let v2 = server.get(&format!("/api/v2/traces/{TRACE}")).json();
-    assert_eq!(v2["trace"]["resourceSpans"].as_array().map(Vec::len), Some(4));
+    assert_eq!(v2["trace"]["resourceSpans"].as_array().map(Vec::len), Some(3));
     let protobuf = server.get_with(&format!("/api/traces/{TRACE}"), &[("accept", "application/protobuf")]);
     assert_eq!(protobuf.header("content-type"), Some("application/protobuf"));
     assert!(protobuf.body.windows(13).any(|window| window == b"GET /checkout"));

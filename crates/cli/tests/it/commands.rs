@@ -1,12 +1,18 @@
 //! The other commands.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tracewell_testkit::server::request;
 
 use crate::{BINARY, TRACE, checkout, start};
 
 fn run(arguments: &[&str]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    Command::new(BINARY).args(arguments).current_dir(folder.path()).env("COLUMNS", "100").output().unwrap()
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(BINARY);
+    command.args(arguments).current_dir(folder.path()).env("COLUMNS", "100").output().expect("the binary runs")
 }
 
 fn stdout(output: &Output) -> String {
@@ -41,7 +47,7 @@ fn queries_print_a_table_and_traces_a_waterfall() {
     let url = format!("http://{}", server.http);
     let table = stdout(&run(&["query", "{ resource.service.name = \"orders\" }", "--server", &url]));
     assert!(table.contains(TRACE) && table.contains("gateway: GET /checkout"), "{table}");
-    assert!(table.contains("1 of 1 traces"), "{table}");
+    assert!(table.contains("1 of 1 trace,"), "{table}");
     let json = stdout(&run(&["query", "--json", "--server", &url]));
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["total"], 1);
     let waterfall = stdout(&run(&["query", "trace", TRACE, "--server", &url]));
@@ -105,4 +111,62 @@ fn help_version_and_completions_are_there() {
     assert!(stdout(&run(&["serve", "--help"])).contains("--otlp-grpc-listen"));
     assert!(stdout(&run(&["--version"])).contains("target:"));
     assert!(stdout(&run(&["completions", "bash"])).contains("_tracewell"));
+}
+
+/// A command that serves until it is ended; killed when it is dropped.
+struct Serving {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Serving {
+    /// Starts it and waits for the first address that it prints.
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("the binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();
+        let address = lines.map_while(Result::ok).find_map(|line| {
+            let (_, rest) = line.split_once("http://")?;
+            rest.split(['/', ' ']).next()?.parse().ok()
+        });
+        let address = address.expect("an address is printed");
+        Self { child, address }
+    }
+
+    fn json(&self, path: &str) -> serde_json::Value {
+        request(self.address, "GET", path, &[], &[]).json()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_file_is_opened_in_a_server_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.json");
+    std::fs::write(&file, checkout().to_string()).unwrap();
+    let view = Serving::start(&["view", &file.display().to_string()]);
+    assert_eq!(view.json("/api/v1/search")["traces"][0]["spanCount"], 4);
+    assert_eq!(request(view.address, "GET", &format!("/trace/{TRACE}"), &[], &[]).status, 200);
+}
+
+#[test]
+fn the_demo_fills_a_server_with_traces_of_many_services() {
+    let demo = Serving::start(&["demo", "--http-listen", "127.0.0.1:0", "--rate", "20", "--slow-database"]);
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        let services = demo.json("/api/v1/services");
+        let count = services["services"].as_array().map_or(0, Vec::len);
+        let found = demo.json("/api/v1/search?q=%7B%20name%20%3D%20%22wait%20for%20lock%22%20%7D&limit=1");
+        if count >= 12 && found["total"].as_u64() > Some(0) {
+            break;
+        }
+        assert!(Instant::now() < patience, "{count} services, {found}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -16,6 +16,10 @@ pub(super) enum Raw {
 }
 
 impl Raw {
+    fn read<T>(&self, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+        read(self.text()?)
+    }
+
     fn text(&self) -> Result<&str, String> {
         match self {
             Raw::Text(text) => Ok(text),
@@ -111,7 +115,7 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Address and port. Port 0 picks a free one; the ready line says which.\n\
               The default is reachable from this machine only. There is no login: put a proxy with one in front\n\
               before you listen on 0.0.0.0.",
-        apply: |config, value| Ok(config.http.listen = units::address(value.text()?)?),
+        apply: |config, value| store(&mut config.http.listen, value.read(units::address)),
     },
     Key {
         path: "http.allowed_hosts",
@@ -119,56 +123,64 @@ pub(super) const KEYS: &[Key] = &[
         doc: "While the server listens on loopback it answers only requests for localhost, 127.0.0.1 and [::1], so that\n\
               no web page can reach it through a name of its own (DNS rebinding). Add the names by which a proxy or\n\
               a port forwarding addresses it, or \"*\" for any.",
-        apply: |config, value| Ok(config.http.allowed_hosts = value.list()),
+        apply: |config, value| store(&mut config.http.allowed_hosts, Ok(value.list())),
     },
     Key {
         path: "http.allowed_origins",
         default: "[]",
         doc: "Origins of other web pages that may read the APIs (CORS), such as \"https://grafana.example.com\"; \"*\" for any.",
-        apply: |config, value| Ok(config.http.allowed_origins = origins(value)?),
+        apply: |config, value| store(&mut config.http.allowed_origins, origins(value)),
     },
     Key {
         path: "http.connections_max",
         default: "1024",
         doc: "Connections at one time; further ones wait.",
-        apply: |config, value| Ok(config.http.connections_max = units::count(value.text()?, 1..=1_000_000)?),
+        apply: |config, value| {
+            store(&mut config.http.connections_max, value.read(|text| units::count(text, 1..=1_000_000)))
+        },
     },
     Key {
         path: "otlp.grpc_listen",
         default: "127.0.0.1:4317",
         doc: "Address and port for OTLP/gRPC; \"off\" for none. Both ports answer both protocols.",
-        apply: |config, value| Ok(config.otlp.grpc_listen = units::optional_address(value.text()?)?),
+        apply: |config, value| store(&mut config.otlp.grpc_listen, value.read(units::optional_address)),
     },
     Key {
         path: "otlp.http_listen",
         default: "127.0.0.1:4318",
         doc: "Address and port for OTLP/HTTP (protobuf and JSON); \"off\" for none.",
-        apply: |config, value| Ok(config.otlp.http_listen = units::optional_address(value.text()?)?),
+        apply: |config, value| store(&mut config.otlp.http_listen, value.read(units::optional_address)),
     },
     Key {
         path: "otlp.allowed_origins",
         default: "[http://localhost:*, https://localhost:*, http://127.0.0.1:*, https://127.0.0.1:*]",
         doc: "Origins of web pages whose browsers may send spans (CORS). \"*\" within one stands for anything, alone for\n\
               every origin. The default is pages of this machine: a page elsewhere could write into your store.",
-        apply: |config, value| Ok(config.otlp.allowed_origins = origins(value)?),
+        apply: |config, value| store(&mut config.otlp.allowed_origins, origins(value)),
     },
     Key {
         path: "otlp.body_max",
         default: "64MiB",
         doc: "Largest request after decompression; larger ones are refused (413, RESOURCE_EXHAUSTED).",
-        apply: |config, value| Ok(config.otlp.body_bytes_max = size_in(value.text()?, 1 << 10, 1 << 30)?),
+        apply: |config, value| {
+            store(&mut config.otlp.body_bytes_max, value.read(|text| size_in(text, 1 << 10, 1 << 30)))
+        },
     },
     Key {
         path: "otlp.inflight_max",
         default: "128MiB",
         doc: "All requests that are being worked on, together; past it clients are asked to come back later.",
-        apply: |config, value| Ok(config.otlp.inflight_bytes_max = size_in(value.text()?, 1 << 20, 1 << 40)?),
+        apply: |config, value| {
+            store(&mut config.otlp.inflight_bytes_max, value.read(|text| size_in(text, 1 << 20, 1 << 40)))
+        },
     },
     Key {
         path: "otlp.connections_max",
         default: "4096",
         doc: "Connections at one time over both listeners; further ones are closed at once.",
-        apply: |config, value| Ok(config.otlp.connections_max = units::count(value.text()?, 1..=1_000_000)?),
+        apply: |config, value| {
+            store(&mut config.otlp.connections_max, value.read(|text| units::count(text, 1..=1_000_000)))
+        },
     },
     Key {
         path: "otlp.other_signals",
@@ -177,38 +189,44 @@ pub(super) const KEYS: &[Key] = &[
               the exporter off; discard: success, and the data is thrown away.",
         apply: |config, value| {
             let choices = [("refuse", OtherSignals::Refuse), ("discard", OtherSignals::Discard)];
-            Ok(config.otlp.other_signals = units::choice(value.text()?, &choices)?)
+            store(&mut config.otlp.other_signals, value.read(|text| units::choice(text, &choices)))
         },
     },
     Key {
         path: "store.head_max",
         default: "160MiB",
         doc: "The newest spans lie in memory (and in the write-ahead log). At this size they are written to a segment.",
-        apply: |config, value| Ok(config.store.head_bytes_max = size_in(value.text()?, 1 << 20, 1 << 40)?),
+        apply: |config, value| {
+            store(&mut config.store.head_bytes_max, value.read(|text| size_in(text, 1 << 20, 1 << 40)))
+        },
     },
     Key {
         path: "store.head_age_max",
         default: "2m",
         doc: "At this age they are written to a segment, however few they are.",
-        apply: |config, value| Ok(config.store.head_age_max = duration_in(value.text()?, 1, 86_400)?),
+        apply: |config, value| store(&mut config.store.head_age_max, value.read(|text| duration_in(text, 1, 86_400))),
     },
     Key {
         path: "store.memory_max",
         default: "320MiB",
         doc: "Memory of all spans that are not yet in a segment; past it senders wait, then are asked to come back later.",
-        apply: |config, value| Ok(config.store.memory_bytes_max = size_in(value.text()?, 8 << 20, 1 << 42)?),
+        apply: |config, value| {
+            store(&mut config.store.memory_bytes_max, value.read(|text| size_in(text, 8 << 20, 1 << 42)))
+        },
     },
     Key {
         path: "store.cache_max",
         default: "64MiB",
         doc: "Memory for decoded pieces of segments, which makes repeated questions fast.",
-        apply: |config, value| Ok(config.store.cache_bytes_max = size_in(value.text()?, 1 << 20, 1 << 42)?),
+        apply: |config, value| {
+            store(&mut config.store.cache_bytes_max, value.read(|text| size_in(text, 1 << 20, 1 << 42)))
+        },
     },
     Key {
         path: "store.disk_free_min",
         default: "256MiB",
         doc: "With less free disk than this, spans are refused with a clear error rather than half written.",
-        apply: |config, value| Ok(config.store.disk_free_bytes_min = units::size(value.text()?)?),
+        apply: |config, value| store(&mut config.store.disk_free_bytes_min, value.read(units::size)),
     },
     Key {
         path: "retention.age",
@@ -228,37 +246,41 @@ pub(super) const KEYS: &[Key] = &[
         path: "retention.size",
         default: "off",
         doc: "Delete the oldest when all segments together are larger than this, for example \"50GB\"; \"off\" keeps them.",
-        apply: |config, value| Ok(config.retention.size_bytes = units::optional_size(value.text()?)?),
+        apply: |config, value| store(&mut config.retention.size_bytes, value.read(units::optional_size)),
     },
     Key {
         path: "query.time_max",
         default: "30s",
         doc: "A query that takes longer ends with what it has found, and says so.",
-        apply: |config, value| Ok(config.query.time_max = duration_in(value.text()?, 1, 3600)?),
+        apply: |config, value| store(&mut config.query.time_max, value.read(|text| duration_in(text, 1, 3600))),
     },
     Key {
         path: "query.scan_max",
         default: "16GiB",
         doc: "Bytes of column values that one query may look at; past it, it ends as it does past its time.",
-        apply: |config, value| Ok(config.query.scan_bytes_max = size_in(value.text()?, 1 << 20, 1 << 44)?),
+        apply: |config, value| {
+            store(&mut config.query.scan_bytes_max, value.read(|text| size_in(text, 1 << 20, 1 << 44)))
+        },
     },
     Key {
         path: "query.concurrency_max",
         default: "8",
         doc: "Queries that run at one time.",
-        apply: |config, value| Ok(config.query.concurrency_max = units::count(value.text()?, 1..=1024)?),
+        apply: |config, value| {
+            store(&mut config.query.concurrency_max, value.read(|text| units::count(text, 1..=1024)))
+        },
     },
     Key {
         path: "query.waiting_max",
         default: "64",
         doc: "Queries that may wait for their turn; further ones are refused (429).",
-        apply: |config, value| Ok(config.query.waiting_max = units::count(value.text()?, 0..=100_000)?),
+        apply: |config, value| store(&mut config.query.waiting_max, value.read(|text| units::count(text, 0..=100_000))),
     },
     Key {
         path: "log.level",
         default: "info",
         doc: "error, warn, info, debug or trace; or directives by module, such as \"info,tracewell_store=debug\".",
-        apply: |config, value| Ok(config.log.level = level(value.text()?)?),
+        apply: |config, value| store(&mut config.log.level, value.read(level)),
     },
     Key {
         path: "log.format",
@@ -266,10 +288,16 @@ pub(super) const KEYS: &[Key] = &[
         doc: "text for people, json for one object a line.",
         apply: |config, value| {
             let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-            Ok(config.log.format = units::choice(value.text()?, &formats)?)
+            store(&mut config.log.format, value.read(|text| units::choice(text, &formats)))
         },
     },
 ];
+
+/// Sets a field to what was read, or leaves it as it is.
+fn store<T>(field: &mut T, read: Result<T, String>) -> Result<(), String> {
+    *field = read?;
+    Ok(())
+}
 
 /// The key with this path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {

@@ -76,3 +76,69 @@ pub(crate) async fn serve(
         tracing::warn!(open = connections.len(), "connections were still busy at the end of the grace period");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Says so when it is dropped.
+    struct Watched(mpsc::UnboundedSender<&'static str>);
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            let _ = self.0.send("dropped");
+        }
+    }
+
+    /// A server whose only route never answers; what happens to it comes over the channel.
+    async fn start() -> (std::net::SocketAddr, mpsc::UnboundedReceiver<&'static str>, watch::Sender<bool>, JoinSet<()>)
+    {
+        let (events, seen) = mpsc::unbounded_channel();
+        let router = Router::new().route(
+            "/",
+            get(move || {
+                let events = events.clone();
+                async move {
+                    let watched = Watched(events);
+                    let _ = watched.0.send("began");
+                    std::future::pending::<()>().await;
+                    drop(watched);
+                }
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, router, 8, stopping, Duration::from_millis(50)));
+        (address, seen, stop, tasks)
+    }
+
+    #[tokio::test]
+    async fn a_handler_ends_with_its_client() {
+        let (address, mut seen, _stop, _tasks) = start().await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert_eq!(seen.recv().await, Some("began"));
+        drop(client);
+        assert_eq!(seen.recv().await, Some("dropped"));
+    }
+
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_ever() {
+        let (address, mut seen, stop, mut tasks) = start().await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert_eq!(seen.recv().await, Some("began"));
+        stop.send_replace(true);
+        tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(seen.recv().await, Some("dropped"));
+        assert_eq!(client.read(&mut [0; 16]).await.unwrap_or(0), 0, "the connection is closed");
+        assert!(TcpStream::connect(address).await.is_err(), "and no other is accepted");
+    }
+}

@@ -119,8 +119,7 @@ mod tests {
 
     #[test]
     fn everything_is_present_even_where_it_is_empty() {
-        let mut record = SpanRecord::default();
-        record.span = Span {
+        let span_with_little = Span {
             trace_id: TraceId([0xab; 16]),
             span_id: SpanId::from_u64(1),
             kind: 3,
@@ -130,7 +129,7 @@ mod tests {
             events: vec![Event::default()],
             ..Span::default()
         };
-        let json = span(&record);
+        let json = span(&SpanRecord { span: span_with_little, ..SpanRecord::default() });
         assert_eq!(json["startUnixNano"], "1795343881398540597");
         assert_eq!(json["durationNs"], 3);
         assert_eq!(json["kind"], "client");
