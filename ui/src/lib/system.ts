@@ -136,7 +136,9 @@ export function part(name: string, fields: Fields, now: number): Part {
     if (isFields(v)) p.parts.push(part(k, v, now));
     else if (Array.isArray(v) && v.some(isFields)) {
       const rows = v.filter(isFields);
-      const keys = [...new Set(rows.flatMap((r) => Object.keys(r)))];
+      const isText = (key: string) => rows.some((r) => typeof r[key] === 'string' && !/^\d+$/.test(r[key]));
+      // What a row is about comes first, its figures after it.
+      const keys = [...new Set(rows.flatMap((r) => Object.keys(r)))].sort((a, b) => Number(isText(b)) - Number(isText(a)));
       p.tables.push({ name: label(k), head: keys.map(label), rows: rows.map((r) => keys.map((key) => text(key, r[key], now))) });
     } else p.figures.push([label(k), text(k, v, now), isTrouble(k, v)]);
   }

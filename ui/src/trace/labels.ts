@@ -197,7 +197,7 @@ const OUTSIDE = { none: '', early: 'starts before', late: 'ends after', both: 's
 
 /** The sentence a screen reader says for a span. */
 export function describe(t: TraceColumns, d: Derived, span: number): string {
-  const parts = [t.names[t.name[span]!]!, t.services[t.service[span]!]!];
+  const parts = [`${t.services[t.service[span]!]!} ${t.names[t.name[span]!]!}`];
   if (t.status[span] === STATUS_ERROR) parts.push('error');
   parts.push(`${formatDuration(t.duration[span]!)} at ${formatDuration(t.start[span]!)}`);
   const kind = KINDS[t.kind[span]!];
