@@ -50,7 +50,7 @@ const PATTERNS: [TokenKind | 'word', RegExp][] = [
   ['space', /\s+/y],
   ['comment', /\/\/[^\n]*|\/\*[\s\S]*?(?:\*\/|$)/y],
   ['string', /"(?:\\[\s\S]|[^"\\])*"?|`[^`]*`?/y],
-  ['attribute', /(?:(?:parent\.)?(?:span|resource|event|link|instrumentation|parent))?\.(?:[\w\-/@:]|\.(?=[\w"])|"(?:\\.|[^"\\])*")*/y],
+  ['attribute', /(?:(?:parent\.)?(?:span|resource|event|link|instrumentation|parent))?\.(?:[\w\-/@:.]|"(?:\\.|[^"\\])*")*/y],
   ['duration', /\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h)(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))*/y],
   ['number', /\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y],
   ['operator', /&&|\|\||!>>|!<<|&>>|&<<|!~|=~|!=|<=|>=|>>|<<|!>|!<|&>|&<|&~|[=<>|~!+\-*/%^]/y],

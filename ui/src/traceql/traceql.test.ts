@@ -73,6 +73,8 @@ describe('completion', () => {
   const table: [string, object][] = [
     ['{ ¦', { what: 'name', prefix: '' }],
     ['{ span.ht¦', { what: 'name', prefix: 'span.ht' }],
+    ['{ span.db.¦', { what: 'name', prefix: 'span.db.' }],
+    ['{ span.¦ = 1 }', { what: 'name', prefix: 'span.' }],
     ['{ na¦me = "x" }', { what: 'name', prefix: 'na', to: 6 }],
     ['{ span.http.route ¦', { what: 'operator', name: 'span.http.route' }],
     ['{ name !¦', { what: 'operator', prefix: '!' }],
