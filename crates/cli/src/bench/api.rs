@@ -1,4 +1,4 @@
-//! Questions to the native HTTP API: one kept-alive connection, one at a time.
+//! Questions to the native HTTP API: one kept-alive connection, one question at a time.
 
 use std::time::{Duration, Instant};
 
@@ -30,16 +30,24 @@ pub struct Answer {
 impl Api {
     /// Connects to `host:port`.
     pub async fn connect(address: &str) -> anyhow::Result<Self> {
+        Ok(Self { address: address.to_owned(), sender: Self::open(address).await? })
+    }
+
+    async fn open(address: &str) -> anyhow::Result<http1::SendRequest<Empty<Bytes>>> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends, with or without an error, when the sender is dropped; what matters shows in the answers.
         tokio::spawn(async move { connection.await.ok() });
-        Ok(Self { address: address.to_owned(), sender })
+        Ok(sender)
     }
 
     /// Asks for a path and reads the whole answer, which must be a success.
     pub async fn get(&mut self, path: &str) -> anyhow::Result<Answer> {
+        // Servers close connections that were idle for a while, as during a load.
+        if self.sender.is_closed() {
+            self.sender = Self::open(&self.address).await?;
+        }
         let request = http::Request::get(path).header("host", &self.address).body(Empty::new())?;
         let started = Instant::now();
         let answer = async {
