@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
-use tracewell_model::{SpanRecord, TraceTree};
-use tracewell_store::table::SourceError;
-
 use super::row::{since, visit_attributes, visit_events, visit_links};
 use super::rows::read_spans;
+use super::search::Engine;
 use super::sources::Part;
 use super::summary::SpanKey;
 use super::trace::sort_and_unite;
-use super::{Sources, TraceFacts};
+use super::walk::Walk;
+use super::{Stop, TraceFacts};
+use crate::error::Halt;
 use crate::plan::{Expr, ListTest, Program, Scalar, SpanView, Spans, Step, Val, satisfies};
 use crate::traceql::{Aggregate, AttrScope, Field, Intrinsic, MathOp, Structural, StructuralForm};
+use tracewell_model::{SpanRecord, TraceTree};
 
 /// A trace with its tree.
 pub(crate) struct Assembled {
@@ -24,31 +25,25 @@ pub(crate) struct Assembled {
     facts: TraceFacts,
 }
 
-/// Reads a trace and builds its tree.
-///
-/// # Errors
-/// The source that could not be read, and why.
-pub(crate) fn assemble(
-    sources: &Sources<'_>,
-    parts: &[Part],
-    facts: &TraceFacts,
-) -> Result<Assembled, (usize, SourceError)> {
-    let mut records = Vec::new();
-    for part in parts {
-        let spans = read_spans(sources.get(part.source), facts.trace_id, &part.rows);
-        records.extend(spans.map_err(|error| (part.source, error))?);
-    }
-    sort_and_unite(&mut records);
-    let tree = TraceTree::build(&records);
-    let mut nodes = vec![0; records.len()];
-    let mut children = vec![0; tree.nodes.len()];
-    for (index, node) in tree.nodes.iter().enumerate() {
-        nodes[node.span] = index;
-        if let Some(parent) = node.parent {
-            children[parent] += 1;
+impl<'a> Engine<'a> {
+    /// Reads a trace and builds its tree; a source that cannot be read is given up.
+    pub fn assemble(
+        &self,
+        walks: &mut [Option<Walk<'a>>],
+        parts: &[Part],
+        facts: &TraceFacts,
+    ) -> Result<Assembled, Stop> {
+        let mut records = Vec::new();
+        for part in parts.iter().filter(|part| !self.sources.is_broken(part.source)) {
+            let columns = &mut self.walk(walks, part.source).scan.columns;
+            match read_spans(columns, facts.trace_id, &part.rows) {
+                Ok(spans) => records.extend(spans),
+                Err(Halt::Source(error)) => self.sources.give_up(part.source, &error),
+                Err(Halt::Stop(stop)) => return Err(stop),
+            }
         }
+        Ok(Assembled::new(records, facts.clone()))
     }
-    Ok(Assembled { records, tree, nodes, children, facts: facts.clone() })
 }
 
 /// One span of an assembled trace.
@@ -140,6 +135,20 @@ impl SpanInTrace<'_> {
 type Spanset = Vec<usize>;
 
 impl Assembled {
+    fn new(mut records: Vec<SpanRecord>, facts: TraceFacts) -> Self {
+        sort_and_unite(&mut records);
+        let tree = TraceTree::build(&records);
+        let mut nodes = vec![0; records.len()];
+        let mut children = vec![0; tree.nodes.len()];
+        for (index, node) in tree.nodes.iter().enumerate() {
+            nodes[node.span] = index;
+            if let Some(parent) = node.parent {
+                children[parent] += 1;
+            }
+        }
+        Self { records, tree, nodes, children, facts }
+    }
+
     /// What sets a span apart in a summary.
     pub fn key(&self, span: usize) -> SpanKey {
         let record = &self.records[span];

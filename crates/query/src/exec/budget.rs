@@ -68,11 +68,18 @@ pub(crate) struct Meter<'a> {
     bytes: AtomicU64,
     spans: AtomicU64,
     sources: AtomicU64,
+    lifted: AtomicBool,
 }
 
 impl<'a> Meter<'a> {
     pub fn new(budget: &'a Budget) -> Self {
-        Self { budget, bytes: AtomicU64::new(0), spans: AtomicU64::new(0), sources: AtomicU64::new(0) }
+        Self {
+            budget,
+            bytes: AtomicU64::new(0),
+            spans: AtomicU64::new(0),
+            sources: AtomicU64::new(0),
+            lifted: AtomicBool::new(false),
+        }
     }
 
     pub fn threads(&self) -> usize {
@@ -95,10 +102,18 @@ impl<'a> Meter<'a> {
         self.sources.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// From now on nothing stops but a cancellation.
+    pub fn lift(&self) {
+        self.lifted.store(true, Ordering::Relaxed);
+    }
+
     /// Fails when the query must stop.
     pub fn check(&self) -> Result<(), Stop> {
         if self.budget.cancelled.load(Ordering::Relaxed) {
             return Err(Stop::Cancelled);
+        }
+        if self.lifted.load(Ordering::Relaxed) {
+            return Ok(());
         }
         if self.budget.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Stop::Deadline);

@@ -27,6 +27,10 @@ impl<'a> Columns<'a> {
         Self { source, meter, slots: Vec::new() }
     }
 
+    pub fn source(&self) -> &'a dyn Source {
+        self.source
+    }
+
     /// The number of a column.
     pub fn slot(&mut self, field: &Field) -> Slot {
         match self.slots.iter().position(|column| column.field == *field) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 use tracewell_model::{LogEntry, TraceId};
-use tracewell_store::table::{Bitmap, Field, Rows, Signal, Source, SourceError};
+use tracewell_store::table::{Bitmap, Field, Rows, Signal, Source};
 
 use super::columns::{Columns, Memo, retain_numbers};
 use super::rows::{read_logs, trace_of_row};
@@ -44,18 +44,16 @@ pub fn trace_logs(
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut complete = true;
     for part in sources.parts(trace_id) {
-        match meter.check() {
-            Ok(()) => {}
-            Err(Stop::Cancelled) => return Err(QueryError::Cancelled),
-            Err(stop) => {
+        let mut columns = Columns::new(sources.get(part.source), &meter);
+        match read_logs(&mut columns, &part.rows, |_| Ok(*trace_id)) {
+            Ok(read) => entries.extend(read),
+            Err(Halt::Source(error)) => sources.give_up(part.source, &error),
+            Err(Halt::Stop(Stop::Cancelled)) => return Err(QueryError::Cancelled),
+            Err(Halt::Stop(stop)) => {
                 sources.warn(stop.warning());
                 complete = false;
                 break;
             }
-        }
-        match read_logs(sources.get(part.source), &part.rows, |_| Ok(*trace_id)) {
-            Ok(read) => entries.extend(read),
-            Err(error) => sources.give_up(part.source, &error),
         }
     }
     entries.sort_by_key(|entry| entry.record.effective_time_unix_nano());
@@ -117,14 +115,18 @@ pub fn search_logs(
             }
         }
     }
+    // What was found is told, whatever the budget says by now.
+    let unlimited = Budget::default();
+    let unmetered = Meter::new(&unlimited);
+    let mut columns: Vec<Option<Columns<'_>>> = (0..sources.len()).map(|_| None).collect();
     let mut entries = Vec::new();
     for Reverse((_, index, row)) in newest.into_sorted_vec() {
         let source = sources.get(index);
-        let read: Result<Vec<LogEntry>, SourceError> =
-            read_logs(source, &Rows::Range(row, row + 1), |row| trace_of_row(source, row));
-        match read {
+        let columns = columns[index].get_or_insert_with(|| Columns::new(source, &unmetered));
+        match read_logs(columns, &Rows::Range(row, row + 1), |row| trace_of_row(source, row)) {
             Ok(read) => entries.extend(read),
-            Err(error) => sources.give_up(index, &error),
+            Err(Halt::Source(error)) => sources.give_up(index, &error),
+            Err(Halt::Stop(_)) => {}
         }
     }
     unite(&mut entries);

@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracewell_model::{KeyValue, LogEntry, LogRecord, Resource, Scope, Span, SpanId, SpanRecord, TraceId, Value};
-use tracewell_store::table::{AttrType, Chunk, Field, NO_CODE, Rows, Signal, Source, SourceError};
+use tracewell_store::table::{AttrType, Chunk, Field, NO_CODE, Rows, Source, SourceError};
 use tracewell_wire::DecodeError;
 use tracewell_wire::otlp::json;
 
+use super::columns::Columns;
 use super::scan::place;
+use crate::error::Halt;
 
 /// The spans of a trace's rows, in the order of the rows.
-pub(crate) fn read_spans(source: &dyn Source, trace_id: TraceId, rows: &Rows) -> Result<Vec<SpanRecord>, SourceError> {
-    let mut reader = Reader::new(source, rows);
+pub(crate) fn read_spans(columns: &mut Columns<'_>, trace_id: TraceId, rows: &Rows) -> Result<Vec<SpanRecord>, Halt> {
+    let mut reader = Reader::new(columns, rows);
     let mut records: Vec<SpanRecord> = vec![SpanRecord::default(); reader.rows.len()];
     records.iter_mut().for_each(|record| record.span.trace_id = trace_id);
-    let mut fields = source.fields();
+    let mut fields = reader.columns.source().fields();
     // Durations are added to starts; the remainder repeats a key only after its column.
     fields.sort_by_key(|field| matches!(field, Field::Duration | Field::Remainder));
     for field in &fields {
@@ -29,16 +31,16 @@ pub(crate) fn read_spans(source: &dyn Source, trace_id: TraceId, rows: &Rows) ->
 
 /// The log records of rows, each with the id of its trace (the zero id stands for none).
 pub(crate) fn read_logs(
-    source: &dyn Source,
+    columns: &mut Columns<'_>,
     rows: &Rows,
     trace_id: impl Fn(u32) -> Result<TraceId, SourceError>,
-) -> Result<Vec<LogEntry>, SourceError> {
-    let mut reader = Reader::new(source, rows);
+) -> Result<Vec<LogEntry>, Halt> {
+    let mut reader = Reader::new(columns, rows);
     let mut entries: Vec<LogEntry> = vec![LogEntry::default(); reader.rows.len()];
     for (entry, row) in entries.iter_mut().zip(rows.iter()) {
         entry.record.trace_id = Some(trace_id(row)?).filter(|trace_id| !trace_id.is_zero());
     }
-    let mut fields = source.fields();
+    let mut fields = reader.columns.source().fields();
     // The effective time is the event's own unless that is kept apart.
     fields.sort_by_key(|field| matches!(field, Field::LogTime | Field::Remainder));
     for field in &fields {
@@ -59,30 +61,31 @@ fn finish_attributes(attributes: &mut [KeyValue]) {
 struct Cell<'a> {
     /// Which of the wanted rows.
     index: usize,
-    /// Its number in the source.
-    row: u32,
     text: &'a str,
     bits: u64,
     /// Number of the text in its dictionary, for what is parsed once for all rows that share it.
     code: u32,
+    /// The id at the row that a distance leads to.
+    parent: u64,
 }
 
-/// What reading a cell may need besides the cell.
+/// What is parsed once for all rows of a chunk that share it.
 struct Context<'a> {
     source: &'a dyn Source,
     resources: HashMap<u32, Arc<Resource>>,
     scopes: HashMap<u32, Arc<Scope>>,
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'c> {
     rows: Vec<u32>,
+    columns: &'c mut Columns<'a>,
     context: Context<'a>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(source: &'a dyn Source, rows: &Rows) -> Self {
-        let context = Context { source, resources: HashMap::new(), scopes: HashMap::new() };
-        Self { rows: rows.iter().collect(), context }
+impl<'a, 'c> Reader<'a, 'c> {
+    fn new(columns: &'c mut Columns<'a>, rows: &Rows) -> Self {
+        let context = Context { source: columns.source(), resources: HashMap::new(), scopes: HashMap::new() };
+        Self { rows: rows.iter().collect(), columns, context }
     }
 
     /// Calls `put` with every value that the rows have in a column.
@@ -90,33 +93,57 @@ impl<'a> Reader<'a> {
         &mut self,
         field: &Field,
         mut put: impl FnMut(Cell<'_>, &mut Context<'a>) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        let source = self.context.source;
+    ) -> Result<(), Halt> {
+        let slot = self.columns.slot(field);
         let mut held: Option<(u32, Option<Arc<Chunk>>)> = None;
-        for (index, row) in self.rows.iter().copied().enumerate() {
-            let (number, within) = place(row, source.chunk_rows());
+        for index in 0..self.rows.len() {
+            let row = self.rows[index];
+            let (number, within) = place(row, self.context.source.chunk_rows());
             if held.as_ref().is_none_or(|(held, _)| *held != number) {
                 // Another chunk may have another dictionary.
                 self.context.resources.clear();
                 self.context.scopes.clear();
-                held = Some((number, source.chunk(field, number)?));
+                held = Some((number, self.columns.chunk(slot, number)?));
             }
             match held.as_ref().and_then(|(_, chunk)| chunk.as_deref()) {
                 Some(Chunk::Str { codes, dict }) => {
                     let code = codes.get(within).copied().unwrap_or(NO_CODE);
                     if code != NO_CODE {
-                        put(Cell { index, row, text: dict.get(code), bits: 0, code }, &mut self.context)?;
+                        put(Cell { index, text: dict.get(code), bits: 0, code, parent: 0 }, &mut self.context)?;
                     }
                 }
                 Some(chunk) => {
                     if let Some(bits) = chunk.bits(within) {
-                        put(Cell { index, row, text: "", bits, code: NO_CODE }, &mut self.context)?;
+                        let parent = match field {
+                            Field::ParentDistance => self.parent(row, bits as i64)?,
+                            _ => 0,
+                        };
+                        put(Cell { index, text: "", bits, code: NO_CODE, parent }, &mut self.context)?;
                     }
                 }
                 None => {}
             }
         }
         Ok(())
+    }
+
+    /// The span id that stands `distance` rows before `row`.
+    fn parent(&mut self, row: u32, distance: i64) -> Result<u64, Halt> {
+        let source = self.context.source;
+        let parent = u32::try_from(i64::from(row) - distance).ok().filter(|parent| *parent < source.rows());
+        let found = match parent {
+            Some(parent) => {
+                let (number, within) = place(parent, source.chunk_rows());
+                let slot = self.columns.slot(&Field::SpanId);
+                self.columns.chunk(slot, number)?.and_then(|chunk| chunk.bits(within))
+            }
+            None => None,
+        };
+        found.ok_or_else(|| {
+            let reason =
+                format!("the parent of row {row} is said to lie {distance} rows before it, where there is none");
+            Halt::Source(SourceError::Damaged { file: source.name(), reason })
+        })
     }
 }
 
@@ -140,22 +167,6 @@ impl Context<'_> {
         let scope = json::scope_from_json(cell.text).map_err(|error| self.damaged(&Field::Scope, &error))?;
         Ok(Arc::clone(self.scopes.entry(cell.code).or_insert(Arc::new(scope))))
     }
-
-    /// The span id that stands `distance` rows before `row`.
-    fn parent(&self, row: u32, distance: i64) -> Result<SpanId, SourceError> {
-        let parent = u32::try_from(i64::from(row) - distance).ok().filter(|parent| *parent < self.source.rows());
-        let found = match parent {
-            Some(parent) => {
-                let (number, within) = place(parent, self.source.chunk_rows());
-                self.source.chunk(&Field::SpanId, number)?.and_then(|chunk| chunk.bits(within))
-            }
-            None => None,
-        };
-        found.map(SpanId::from_u64).ok_or_else(|| SourceError::Damaged {
-            file: self.source.name(),
-            reason: format!("the parent of row {row} is said to lie {distance} rows before it, where there is none"),
-        })
-    }
 }
 
 fn attribute_value(kind: AttrType, cell: &Cell<'_>) -> Value {
@@ -178,7 +189,7 @@ fn span_cell(
         Field::SpanId => record.span.span_id = SpanId::from_u64(cell.bits),
         Field::Start => record.span.start_unix_nano = cell.bits,
         Field::Duration => record.span.end_unix_nano = record.span.start_unix_nano.wrapping_add(cell.bits),
-        Field::ParentDistance => record.span.parent_span_id = Some(context.parent(cell.row, cell.bits as i64)?),
+        Field::ParentDistance => record.span.parent_span_id = Some(SpanId::from_u64(cell.parent)),
         Field::ParentSpanId => record.span.parent_span_id = Some(SpanId::from_u64(cell.bits)),
         Field::Name => record.span.name = cell.text.to_owned(),
         Field::Kind => record.span.kind = cell.bits as i64 as i32,
@@ -260,7 +271,6 @@ fn log_cell(entry: &mut LogEntry, field: &Field, cell: Cell<'_>, context: &mut C
 
 /// The trace that a row belongs to.
 pub(crate) fn trace_of_row(source: &dyn Source, row: u32) -> Result<TraceId, SourceError> {
-    debug_assert_eq!(source.signal(), Signal::Logs);
     let ordinal = source.ordinal_of_row(row)?;
     let block = source.trace_block(source.block_of_ordinal(ordinal))?;
     let within = ordinal.wrapping_sub(block.first_ordinal) as usize;

@@ -25,10 +25,10 @@ pub(crate) struct Scan<'a> {
     pub source: &'a dyn Source,
     program: &'a Program,
     meter: &'a Meter<'a>,
-    columns: Columns<'a>,
+    pub columns: Columns<'a>,
     leaves: Vec<LeafState>,
     /// Every row of the source overlaps the time range.
-    covered: bool,
+    pub covered: bool,
     start: Slot,
     duration: Slot,
 }

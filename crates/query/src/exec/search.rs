@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use tracewell_model::TraceId;
 use tracewell_store::table::{Signal, Source};
 
-use super::assemble::assemble;
 use super::sources::Part;
 use super::walk::{Found, Sets, Walk};
 use super::{Budget, Cursor, Meter, SearchRequest, SearchResponse, Sources, Stop, Total, TotalMode, TraceFacts};
@@ -52,6 +51,8 @@ pub fn search(
         }),
     };
     let mut traces = Vec::with_capacity(page.hits.len());
+    // What was found is told, whatever the budget says by now.
+    meter.lift();
     for hit in &page.hits {
         traces.extend(engine.summary(&mut walks, hit, request));
     }
@@ -81,13 +82,37 @@ struct Page {
     stop: Option<Stop>,
 }
 
+/// Matching traces that newer ones may still come before: start, id, and place among those held.
+type Waiting = BinaryHeap<(u64, Reverse<TraceId>, usize)>;
+
+impl Hit {
+    fn cursor(&self) -> Cursor {
+        Cursor { start: self.facts.start, trace_id: self.facts.trace_id }
+    }
+}
+
+impl Page {
+    /// The page as far as it got: the next one begins behind what is known to be newest; what else was found is shown
+    /// too, for it may be all that there is.
+    fn stopped(mut self, stop: Stop, limit: usize, mut waiting: Waiting, mut held: Vec<Option<Hit>>) -> Page {
+        self.stop = Some(stop);
+        self.next = self.hits.last().map(Hit::cursor);
+        while self.hits.len() < limit
+            && let Some((_, _, slot)) = waiting.pop()
+        {
+            self.hits.extend(held[slot].take());
+        }
+        self
+    }
+}
+
 /// One query over its sources.
 pub(crate) struct Engine<'a> {
     pub sources: Sources<'a>,
     pub program: &'a Program,
     pub meter: &'a Meter<'a>,
     sets: Vec<OnceLock<Arc<Sets>>>,
-    need: Need,
+    pub need: Need,
 }
 
 impl<'a> Engine<'a> {
@@ -137,7 +162,7 @@ impl<'a> Engine<'a> {
 
     fn page(&self, walks: &mut [Option<Walk<'a>>], limit: usize, cursor: Option<Cursor>) -> Page {
         let mut page = Page { hits: Vec::new(), next: None, complete: false, stop: None };
-        let mut waiting: BinaryHeap<(u64, Reverse<TraceId>, usize)> = BinaryHeap::new();
+        let mut waiting = Waiting::new();
         let mut held: Vec<Option<Hit>> = Vec::new();
         let mut seen: HashSet<TraceId> = HashSet::new();
         loop {
@@ -150,8 +175,7 @@ impl<'a> Engine<'a> {
             {
                 waiting.pop();
                 if page.hits.len() == limit {
-                    page.next =
-                        page.hits.last().map(|hit| Cursor { start: hit.facts.start, trace_id: hit.facts.trace_id });
+                    page.next = page.hits.last().map(Hit::cursor);
                     return page;
                 }
                 page.hits.extend(held[slot].take());
@@ -168,12 +192,7 @@ impl<'a> Engine<'a> {
                 Ok(Some(found)) => found,
                 Ok(None) => continue,
                 Err(halt) => match self.halt(index, halt) {
-                    Some(stop) => {
-                        page.stop = Some(stop);
-                        page.next =
-                            page.hits.last().map(|hit| Cursor { start: hit.facts.start, trace_id: hit.facts.trace_id });
-                        return page;
-                    }
+                    Some(stop) => return page.stopped(stop, limit, waiting, held),
                     None => continue,
                 },
             };
@@ -183,10 +202,7 @@ impl<'a> Engine<'a> {
                     held.push(Some(hit));
                 }
                 Ok(None) => {}
-                Err(stop) => {
-                    page.stop = Some(stop);
-                    return page;
-                }
+                Err(stop) => return page.stopped(stop, limit, waiting, held),
             }
         }
     }
@@ -256,13 +272,8 @@ impl<'a> Engine<'a> {
             }
             Shape::Trace(steps) => {
                 self.meter.check()?;
-                let matched = match assemble(&self.sources, &parts, &facts) {
-                    Ok(trace) => trace.run(self.program, steps).is_some_and(|spans| !spans.is_empty()),
-                    Err((source, error)) => {
-                        self.sources.give_up(source, &error);
-                        false
-                    }
-                };
+                let trace = self.assemble(walks, &parts, &facts)?;
+                let matched = trace.run(self.program, steps).is_some_and(|spans| !spans.is_empty());
                 Ok(matched.then_some(Hit { facts, parts, selected: mask }))
             }
         }
@@ -273,7 +284,7 @@ impl<'a> Engine<'a> {
         if self.sources.is_broken(part.source) {
             return Ok(0);
         }
-        match self.walk(walks, part.source).mask(part.ordinal, &part.rows, facts) {
+        match self.walk(walks, part.source).mask(part.ordinal, &part.entry, &part.rows, facts) {
             Ok(mask) => Ok(mask),
             Err(halt) => self.halt(part.source, halt).map_or(Ok(0), Err),
         }

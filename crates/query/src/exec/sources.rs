@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracewell_model::TraceId;
 use tracewell_store::table::{Field, Rows, Signal, Source, SourceError, TraceEntry};
 
-use crate::plan::Val;
-use crate::traceql::Intrinsic;
+use super::columns::Columns;
+use super::scan::{MaybeChunk, place};
+use super::{Budget, Meter};
+use crate::error::Halt;
+use crate::plan::{SpanView, Val};
+use crate::traceql::{self, Intrinsic};
 
 /// What all spans of a trace share.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,15 @@ impl TraceFacts {
             _ => return false,
         }
         true
+    }
+}
+
+impl SpanView for TraceFacts {
+    fn field(&self, field: &traceql::Field, visit: &mut dyn FnMut(Val<'_>)) -> bool {
+        match field {
+            traceql::Field::Intrinsic { parent: false, intrinsic } => self.visit(*intrinsic, visit),
+            _ => false,
+        }
     }
 }
 
@@ -152,27 +165,52 @@ impl<'a> Sources<'a> {
     }
 
     /// Start, id, service and name of a part's earliest span without parent.
-    fn root_of(&self, part: &Part) -> Result<Option<(u64, u64, Arc<str>, Arc<str>)>, SourceError> {
-        let source = self.get(part.source);
+    fn root_of(&self, part: &Part) -> Result<Option<Root>, SourceError> {
+        let unlimited = Budget { threads: 1, ..Budget::default() };
+        let meter = Meter::new(&unlimited);
+        let mut cells = Cells { columns: Columns::new(self.get(part.source), &meter) };
         let mut best: Option<(u64, u64, u32)> = None;
-        let bits = |field: &Field, row: u32| -> Result<Option<u64>, SourceError> {
-            let (index, row) = super::scan::place(row, source.chunk_rows());
-            Ok(source.chunk(field, index)?.and_then(|chunk| chunk.bits(row)))
-        };
         for row in part.rows.iter() {
-            if bits(&Field::ParentDistance, row)?.is_none() && bits(&Field::ParentSpanId, row)?.is_none() {
-                let start = bits(&Field::Start, row)?.unwrap_or_default();
-                let span_id = bits(&Field::SpanId, row)?.unwrap_or_default();
+            if cells.bits(&Field::ParentDistance, row)?.is_none() && cells.bits(&Field::ParentSpanId, row)?.is_none() {
+                let start = cells.bits(&Field::Start, row)?.unwrap_or_default();
+                let span_id = cells.bits(&Field::SpanId, row)?.unwrap_or_default();
                 if best.is_none_or(|(other, id, _)| (start, span_id) < (other, id)) {
                     best = Some((start, span_id, row));
                 }
             }
         }
         let Some((start, span_id, row)) = best else { return Ok(None) };
-        let text = |field: &Field| -> Result<Arc<str>, SourceError> {
-            let (index, row) = super::scan::place(row, source.chunk_rows());
-            Ok(source.chunk(field, index)?.and_then(|chunk| chunk.text(row).map(Arc::from)).unwrap_or_default())
-        };
-        Ok(Some((start, span_id, text(&Field::Service)?, text(&Field::Name)?)))
+        Ok(Some((start, span_id, cells.text(&Field::Service, row)?, cells.text(&Field::Name, row)?)))
+    }
+}
+
+/// Start, id, service and name of a root span.
+type Root = (u64, u64, Arc<str>, Arc<str>);
+
+/// Single values of a source.
+struct Cells<'a> {
+    columns: Columns<'a>,
+}
+
+impl Cells<'_> {
+    fn chunk(&mut self, field: &Field, row: u32) -> Result<(MaybeChunk, usize), SourceError> {
+        let (index, row) = place(row, self.columns.source().chunk_rows());
+        let slot = self.columns.slot(field);
+        match self.columns.chunk(slot, index) {
+            Ok(chunk) => Ok((chunk, row)),
+            Err(Halt::Source(error)) => Err(error),
+            // There is no limit.
+            Err(Halt::Stop(_)) => Ok((None, row)),
+        }
+    }
+
+    fn bits(&mut self, field: &Field, row: u32) -> Result<Option<u64>, SourceError> {
+        let (chunk, row) = self.chunk(field, row)?;
+        Ok(chunk.and_then(|chunk| chunk.bits(row)))
+    }
+
+    fn text(&mut self, field: &Field, row: u32) -> Result<Arc<str>, SourceError> {
+        let (chunk, row) = self.chunk(field, row)?;
+        Ok(chunk.and_then(|chunk| chunk.text(row).map(Arc::from)).unwrap_or_default())
     }
 }

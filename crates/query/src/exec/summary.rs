@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tracewell_model::SpanId;
 use tracewell_store::table::Field;
 
-use super::assemble::assemble;
-use super::columns::Columns;
 use super::row::{RowColumns, RowView};
 use super::scan::place;
 use super::search::{Engine, Hit};
@@ -57,7 +55,7 @@ impl<'a> Engine<'a> {
             }
         }
         if let Shape::Trace(steps) = &self.program.shape {
-            let trace = assemble(&self.sources, &hit.parts, &hit.facts).ok()?;
+            let trace = self.assemble(walks, &hit.parts, &hit.facts).ok()?;
             let spans = trace.run(self.program, steps).unwrap_or_default();
             matched = spans.into_iter().map(|span| trace.key(span)).collect();
         }
@@ -81,7 +79,7 @@ impl<'a> Engine<'a> {
             .into_iter()
             .take(request.max_spans_per_trace)
             .filter_map(|key| rows.get(key))
-            .map(|row| self.span(row, hit, request))
+            .map(|row| self.span(walks, row, hit, request))
             .collect();
         let root = hit.facts.root.as_ref().map(|(service, name)| (service.to_string(), name.to_string()));
         Some(TraceSummary {
@@ -106,9 +104,7 @@ impl<'a> Engine<'a> {
             }
             Shape::Trace(_) => HashSet::new(),
         };
-        let unlimited = super::Budget::default();
-        let meter = super::Meter::new(&unlimited);
-        let mut columns = Columns::new(source, &meter);
+        let columns = &mut self.walk(walks, part.source).scan.columns;
         let fields =
             [Field::SpanId, Field::Start, Field::Duration, Field::Kind, Field::StatusCode, Field::Service, Field::Name];
         let slots = fields.map(|field| columns.slot(&field));
@@ -139,7 +135,7 @@ impl<'a> Engine<'a> {
         Ok(rows)
     }
 
-    fn span(&self, row: &Row, hit: &Hit, request: &SearchRequest) -> SpanSummary {
+    fn span(&self, walks: &mut [Option<Walk<'a>>], row: &Row, hit: &Hit, request: &SearchRequest) -> SpanSummary {
         let key = &row.key;
         SpanSummary {
             span_id: SpanId::from_u64(key.span_id),
@@ -149,13 +145,14 @@ impl<'a> Engine<'a> {
             duration_ns: key.duration,
             status: key.status,
             kind: key.kind,
-            attributes: self.attributes(row, hit, request).unwrap_or_default(),
+            attributes: self.attributes(walks, row, hit, request).unwrap_or_default(),
         }
     }
 
     /// The values of the fields that the query names, but for those that are told anyway.
     fn attributes(
         &self,
+        walks: &mut [Option<Walk<'a>>],
         row: &Row,
         hit: &Hit,
         request: &SearchRequest,
@@ -185,12 +182,10 @@ impl<'a> Engine<'a> {
             return Ok(Vec::new());
         }
         let source = self.sources.get(row.source);
-        let unlimited = super::Budget::default();
-        let meter = super::Meter::new(&unlimited);
-        let mut columns = Columns::new(source, &meter);
-        let fields = RowColumns::of_fields(&shown, source, &mut columns);
+        let columns = &mut self.walk(walks, row.source).scan.columns;
+        let fields = RowColumns::of_fields(&shown, source, columns);
         let (index, within) = place(row.row, source.chunk_rows());
-        let chunks = fields.chunks(&mut columns, index)?;
+        let chunks = fields.chunks(columns, index)?;
         let view = RowView { chunks: &chunks, row: within, facts: Some(&hit.facts) };
         let mut attributes: Vec<(String, tracewell_model::Value)> = Vec::new();
         for field in &shown {

@@ -11,7 +11,7 @@ use super::sources::Part;
 use super::walk::{Found, Walk};
 use super::{Stop, Total};
 use crate::error::Halt;
-use crate::plan::{Bound, Pred, Shape};
+use crate::plan::{Bound, Need, Pred, Shape};
 
 impl<'a> Engine<'a> {
     /// Counts all matching traces, on several threads. `known` of them have been found already: the count is never less.
@@ -101,12 +101,12 @@ impl<'a> Engine<'a> {
         if self.sources.is_broken(index) {
             return Ok(0);
         }
-        let source = self.sources.get(index);
-        let found = source
-            .trace_block(block)
-            .map_err(Halt::from)
-            .and_then(|block| self.walk(walks, index).found_in_block(&block));
-        let found = match found {
+        let loaded = self.sources.get(index).trace_block(block).map_err(Halt::from);
+        let found = loaded.and_then(|block| {
+            let masks = self.walk(walks, index).masks_in_block(&block)?;
+            Ok((block, masks))
+        });
+        let (block, masks) = match found {
             Ok(found) => found,
             Err(Halt::Stop(stop)) => return Err(stop),
             Err(Halt::Source(error)) => {
@@ -114,16 +114,29 @@ impl<'a> Engine<'a> {
                 return Ok(0);
             }
         };
+        self.meter.check()?;
+        let by_mask = matches!(self.program.shape, Shape::Rows) && self.need == Need::Row;
         let mut count = 0;
-        for found in found {
-            count += u64::from(self.counts(walks, index, found)?);
+        for (within, mask) in masks {
+            let Some(trace_id) = block.entries.get(within).map(|entry| entry.trace_id) else { continue };
+            let others = self.sources.other_parts(&trace_id, index);
+            if others.is_empty() && by_mask {
+                count += u64::from(self.program.bound.holds(mask));
+            } else if let Some(found) = Found::new(&block, within, mask) {
+                count += u64::from(self.counts(walks, index, found, others)?);
+            }
         }
         Ok(count)
     }
 
     /// Does a trace found in one source match, and is this the first source that finds it?
-    fn counts(&self, walks: &mut [Option<Walk<'a>>], index: usize, found: Found) -> Result<bool, Stop> {
-        let others = self.sources.other_parts(&found.entry.trace_id, index);
+    fn counts(
+        &self,
+        walks: &mut [Option<Walk<'a>>],
+        index: usize,
+        found: Found,
+        others: Vec<Part>,
+    ) -> Result<bool, Stop> {
         for part in others.iter().filter(|part| part.source < index) {
             if self.mask(walks, part, None)? != 0 {
                 return Ok(false);

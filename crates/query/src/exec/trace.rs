@@ -6,9 +6,11 @@ use tracewell_model::{SpanRecord, TraceId};
 use tracewell_store::table::{Signal, Source};
 use tracewell_wire::otlp::encode_traces;
 
+use super::columns::Columns;
 use super::rows::read_spans;
 use super::{Budget, Meter, Sources, Stop};
 use crate::QueryError;
+use crate::error::Halt;
 
 /// A trace in full.
 #[derive(Debug, Clone, Default)]
@@ -28,17 +30,15 @@ pub fn trace(sources: &[Arc<dyn Source>], trace_id: &TraceId, budget: &Budget) -
     let sources = Sources::new(sources, Signal::Traces);
     let mut spans = Vec::new();
     for part in sources.parts(trace_id) {
-        match meter.check() {
-            Ok(()) => {}
-            Err(Stop::Cancelled) => return Err(QueryError::Cancelled),
-            Err(stop) => {
+        let mut columns = Columns::new(sources.get(part.source), &meter);
+        match read_spans(&mut columns, *trace_id, &part.rows) {
+            Ok(read) => spans.extend(read),
+            Err(Halt::Source(error)) => sources.give_up(part.source, &error),
+            Err(Halt::Stop(Stop::Cancelled)) => return Err(QueryError::Cancelled),
+            Err(Halt::Stop(stop)) => {
                 sources.warn(stop.warning());
                 break;
             }
-        }
-        match read_spans(sources.get(part.source), *trace_id, &part.rows) {
-            Ok(read) => spans.extend(read),
-            Err(error) => sources.give_up(part.source, &error),
         }
     }
     let warnings = sources.take_warnings();

@@ -8,7 +8,7 @@ use tracewell_store::table::{Bitmap, Rows, Source, SourceError, TraceBlock, Trac
 use super::scan::{Scan, place, rows_in_chunk};
 use super::{Meter, TraceFacts};
 use crate::error::Halt;
-use crate::plan::{Program, candidates};
+use crate::plan::{Pred, Program, candidates};
 
 /// The traces of one source that can match, by filter and together. Found once for each source and query.
 #[derive(Debug)]
@@ -52,6 +52,14 @@ impl Sets {
         }
     }
 
+    /// Does the index alone know that filter `filter` matches every trace that it allows?
+    fn is_exact(&self, filter: usize, program: &Program) -> bool {
+        match self.filters.get(filter) {
+            Some(TraceSet::Some { exact, .. }) => *exact,
+            _ => program.filters.get(filter).is_some_and(|filter| matches!(filter.pred, Pred::Const(true))),
+        }
+    }
+
     /// The traces that can match.
     pub fn union(&self) -> &TraceSet {
         &self.union
@@ -72,6 +80,14 @@ pub(crate) struct Found {
     pub mask: u64,
 }
 
+impl Found {
+    /// Trace number `within` of a block.
+    pub fn new(block: &TraceBlock, within: usize, mask: u64) -> Option<Self> {
+        let (entry, rows) = (block.entries.get(within)?.clone(), block.rows.get(within)?.clone());
+        Some(Self { ordinal: block.first_ordinal + within as u32, entry, rows, mask })
+    }
+}
+
 /// A query's way through one source.
 pub(crate) struct Walk<'a> {
     pub scan: Scan<'a>,
@@ -80,6 +96,8 @@ pub(crate) struct Walk<'a> {
     /// Rows of recent chunks that passed each filter, where whole chunks are tested.
     whole: Vec<[Option<(u32, Bitmap)>; 2]>,
     dense: Vec<bool>,
+    /// For each filter, whether its set needs no look at the rows of a trace that lies within the time range.
+    exact: Vec<bool>,
     position: Position,
     bound: Option<u64>,
 }
@@ -108,10 +126,11 @@ impl<'a> Walk<'a> {
                 TraceSet::Some { traces, .. } => traces.len() > u64::from(source.trace_count()) / 8,
             })
             .collect();
+        let exact = (0..program.filters.len()).map(|filter| sets.is_exact(filter, program)).collect();
         let is_empty = matches!(&sets.union, TraceSet::Some { traces, .. } if traces.is_empty());
         let bound = (!is_empty).then(|| source.time_range().1.min(program.end.saturating_sub(1)));
         let whole = program.filters.iter().map(|_| [None, None]).collect();
-        Self { scan: Scan::new(source, program, meter), program, sets, whole, dense, position, bound }
+        Self { scan: Scan::new(source, program, meter), program, sets, whole, dense, exact, position, bound }
     }
 
     /// No trace that is still to be found starts later, within this source; `None` when all were found.
@@ -187,7 +206,7 @@ impl<'a> Walk<'a> {
         if entry.start >= self.program.end || entry.end < self.program.start {
             return Ok(None);
         }
-        let mask = self.mask(next, rows, None)?;
+        let mask = self.mask(next, entry, rows, None)?;
         Ok((mask != 0).then(|| Found { ordinal: next, entry: entry.clone(), rows: rows.clone(), mask }))
     }
 
@@ -223,7 +242,8 @@ impl<'a> Walk<'a> {
     fn find_all(&mut self) -> Result<Vec<Found>, Halt> {
         let source = self.scan.source;
         // Look at the rows first: with none that passes, the list of traces is not needed.
-        if self.dense.iter().all(|dense| *dense) && !self.any_row()? {
+        let by_rows = self.dense.iter().zip(&self.exact).all(|(dense, exact)| *dense && !exact);
+        if by_rows && !self.any_row()? {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
@@ -249,8 +269,17 @@ impl<'a> Walk<'a> {
     }
 
     /// The traces of a block that may match.
-    pub fn found_in_block(&mut self, block: &TraceBlock) -> Result<Vec<Found>, Halt> {
-        let mut found = Vec::new();
+    fn found_in_block(&mut self, block: &TraceBlock) -> Result<Vec<Found>, Halt> {
+        let mut all = Vec::new();
+        for (within, mask) in self.masks_in_block(block)? {
+            all.extend(Found::new(block, within, mask));
+        }
+        Ok(all)
+    }
+
+    /// The traces of a block that may match, by their place in it, and the filters that match them.
+    pub fn masks_in_block(&mut self, block: &TraceBlock) -> Result<Vec<(usize, u64)>, Halt> {
+        let mut masks = Vec::new();
         let sets = Arc::clone(&self.sets);
         let end = block.first_ordinal.saturating_add(block.entries.len() as u32);
         let ordinals: Box<dyn Iterator<Item = u32>> = match sets.union() {
@@ -263,21 +292,29 @@ impl<'a> Walk<'a> {
             if entry.start >= self.program.end || entry.end < self.program.start {
                 continue;
             }
-            let mask = self.mask(ordinal, rows, None)?;
+            let mask = self.mask(ordinal, entry, rows, None)?;
             if mask != 0 {
-                found.push(Found { ordinal, entry: entry.clone(), rows: rows.clone(), mask });
+                masks.push((within, mask));
             }
         }
-        Ok(found)
+        Ok(masks)
     }
 
     /// The filters that match a span among `rows`, which are those of the trace.
-    pub fn mask(&mut self, ordinal: u32, rows: &Rows, facts: Option<&TraceFacts>) -> Result<u64, Halt> {
+    pub fn mask(
+        &mut self,
+        ordinal: u32,
+        entry: &TraceEntry,
+        rows: &Rows,
+        facts: Option<&TraceFacts>,
+    ) -> Result<u64, Halt> {
+        let covered = self.scan.covered || (entry.start >= self.program.start && entry.end < self.program.end);
         let mut mask = 0;
         for filter in 0..self.program.filters.len() {
-            if self.sets.allows(filter, ordinal) && self.matches(filter, rows, facts)? {
-                mask |= 1 << filter;
-            }
+            let matches = self.sets.allows(filter, ordinal)
+                && facts.is_none_or(|facts| self.program.filters[filter].pred.possible(facts))
+                && (covered && self.exact[filter] || self.matches(filter, rows, facts)?);
+            mask |= u64::from(matches) << filter;
         }
         Ok(mask)
     }

@@ -3,7 +3,7 @@
 use tracewell_model::SpanId;
 use tracewell_store::table;
 
-use super::{Expr, Test, TestKind, Val};
+use super::{Expr, SpanView, Test, TestKind, Val};
 use crate::traceql::{AttrScope, CompareOp, Field, Intrinsic};
 
 /// What must be known to decide a leaf.
@@ -85,6 +85,21 @@ impl Pred {
     /// The column-wise form of an expression. `leaves` counts leaves over all filters of a program.
     pub fn compile(expr: &Expr, leaves: &mut usize) -> Pred {
         compile(expr, false, leaves)
+    }
+
+    /// False when what all spans of the trace share already rules the filter out.
+    pub fn possible(&self, trace: &dyn SpanView) -> bool {
+        match self {
+            Pred::Const(truth) => *truth,
+            Pred::And(parts) => parts.iter().all(|part| part.possible(trace)),
+            Pred::Or(parts) => parts.iter().any(|part| part.possible(trace)),
+            Pred::Leaf(Leaf { need: Need::Trace, negated, kind: LeafKind::Expr(expr), .. }) => {
+                let mut of_trace = true;
+                expr.fields(&mut |field| of_trace &= need_of(field) == Need::Trace);
+                !of_trace || expr.holds(trace) != *negated
+            }
+            Pred::Leaf(_) => true,
+        }
     }
 
     /// The most that any leaf needs.

@@ -17,23 +17,27 @@ mod check;
 mod error;
 mod field;
 mod lex;
+mod operators;
 mod parse;
 mod parse_field;
+mod parse_metrics;
 mod print;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod types;
 
 pub use ast::{
     Aggregate, AttrScope, Attribute, BinaryOp, Body, CompareOp, FieldExpr, FieldNode, Hint, Intrinsic, Kind, Math,
     MathOp, MetricsFunction, MetricsStage, Pipeline, Pos, Root, ScalarExpr, SpansetExpr, SpansetOp, Stage, Static,
     Status, Structural, StructuralForm, UnaryOp,
 };
+pub use check::Query;
 pub(crate) use check::parse_network;
-pub use check::{Query, Type};
 pub use error::Error;
 pub use field::Field;
 pub use parse::{MAX_DEPTH, MAX_QUERY_BYTES, parse};
+pub use types::Type;
 
 /// Compiles a fully anchored regular expression, as TraceQL's `=~` and `!~` mean it.
 ///

@@ -2,6 +2,7 @@
 
 use super::ast::*;
 use super::lex::{Token, TokenKind, lex};
+use super::operators::{combine, compare_op, precedence};
 use super::{Error, suggest::nearest};
 
 /// Longest query, in bytes.
@@ -51,70 +52,11 @@ enum Parsed {
 }
 
 /// A stage, or a part of one that an operator may extend.
-enum Operand {
+pub(super) enum Operand {
     Stage(Stage),
     Spansets(SpansetExpr),
     Scalar(ScalarExpr),
     Math(Math),
-}
-
-/// How tightly an operator binds, and whether to the right.
-fn precedence(operator: &str) -> Option<(u8, bool)> {
-    Some(match operator {
-        "||" => (1, false),
-        "&&" => (2, false),
-        "=" | "!=" | "<=" | ">=" | ">" | "<" | ">>" | "<<" | "~" | "!>" | "!<" | "!>>" | "!<<" | "!~" | "&>" | "&<"
-        | "&>>" | "&<<" | "&~" => (3, false),
-        "+" | "-" => (4, false),
-        "*" | "/" | "%" => (5, false),
-        "^" => (6, true),
-        _ => return None,
-    })
-}
-
-fn spanset_op(operator: &str) -> Option<SpansetOp> {
-    let (form, relation) = match operator.as_bytes().first()? {
-        _ if operator == "&&" => return Some(SpansetOp::And),
-        _ if operator == "||" => return Some(SpansetOp::Or),
-        b'!' => (StructuralForm::Not, &operator[1..]),
-        b'&' => (StructuralForm::Union, &operator[1..]),
-        _ => (StructuralForm::Plain, operator),
-    };
-    let relation = match relation {
-        ">" => Structural::Child,
-        "<" => Structural::Parent,
-        ">>" => Structural::Descendant,
-        "<<" => Structural::Ancestor,
-        "~" => Structural::Sibling,
-        _ => return None,
-    };
-    Some(SpansetOp::Structural(relation, form))
-}
-
-pub(super) fn compare_op(operator: &str) -> Option<CompareOp> {
-    Some(match operator {
-        "=" => CompareOp::Eq,
-        "!=" => CompareOp::NotEq,
-        "<" => CompareOp::Lt,
-        "<=" => CompareOp::LtEq,
-        ">" => CompareOp::Gt,
-        ">=" => CompareOp::GtEq,
-        "=~" => CompareOp::Regex,
-        "!~" => CompareOp::NotRegex,
-        _ => return None,
-    })
-}
-
-pub(super) fn math_op(operator: &str) -> Option<MathOp> {
-    Some(match operator {
-        "+" => MathOp::Add,
-        "-" => MathOp::Sub,
-        "*" => MathOp::Mul,
-        "/" => MathOp::Div,
-        "%" => MathOp::Mod,
-        "^" => MathOp::Pow,
-        _ => return None,
-    })
 }
 
 /// Words that start a stage, for suggestions.
@@ -305,86 +247,6 @@ impl Parser {
         Ok(Some(stage))
     }
 
-    fn metrics_function(&mut self, word: &str) -> Result<Option<MetricsFunction>, Error> {
-        use MetricsFunction as F;
-        let of_one_field: fn(FieldExpr) -> F = match word {
-            "rate" | "count_over_time" => {
-                self.at += 1;
-                self.no_arguments(word)?;
-                return Ok(Some(if word == "rate" { F::Rate } else { F::CountOverTime }));
-            }
-            "min_over_time" => F::MinOverTime,
-            "max_over_time" => F::MaxOverTime,
-            "avg_over_time" => F::AvgOverTime,
-            "sum_over_time" => F::SumOverTime,
-            "histogram_over_time" => F::HistogramOverTime,
-            "quantile_over_time" => return self.quantiles().map(Some),
-            "compare" => return self.compare().map(Some),
-            _ => return Ok(None),
-        };
-        self.at += 1;
-        self.expect_op("(", &format!("after {word}"))?;
-        let field = self.field_expr()?;
-        self.expect_op(")", &format!("to close {word}("))?;
-        Ok(Some(of_one_field(field)))
-    }
-
-    fn quantiles(&mut self) -> Result<MetricsFunction, Error> {
-        self.at += 1;
-        self.expect_op("(", "after quantile_over_time")?;
-        let field = self.field_expr()?;
-        let mut quantiles = Vec::new();
-        while self.take_op(",") {
-            let quantile = match *self.peek() {
-                TokenKind::Float(value) if (0.0..=1.0).contains(&value) => value,
-                TokenKind::Int(value @ 0..=1) => value as f64,
-                _ => return Err(self.unexpected("a quantile is a number from 0 to 1").hint("for example .99")),
-            };
-            self.at += 1;
-            quantiles.push(quantile);
-        }
-        if quantiles.is_empty() {
-            return Err(self
-                .unexpected("quantile_over_time needs at least one quantile")
-                .hint("for example quantile_over_time(duration, .99, .5)"));
-        }
-        self.expect_op(")", "to close quantile_over_time(")?;
-        Ok(MetricsFunction::QuantileOverTime(field, quantiles))
-    }
-
-    fn compare(&mut self) -> Result<MetricsFunction, Error> {
-        self.at += 1;
-        self.expect_op("(", "after compare")?;
-        let start = self.pos();
-        if !self.is_op("{") {
-            return Err(self
-                .unexpected("compare takes a spanset filter first")
-                .hint("for example compare({status = error})"));
-        }
-        let Operand::Spansets(selection) = self.primary()? else {
-            return Err(Error::new(start, "compare takes a spanset filter first"));
-        };
-        let mut numbers = Vec::new();
-        while self.take_op(",") {
-            let TokenKind::Int(value @ 0..) = *self.peek() else {
-                return Err(self
-                    .unexpected("compare takes whole numbers after the filter: how many values, then start and end"));
-            };
-            self.at += 1;
-            numbers.push(value as u64);
-        }
-        let (top, window) = match numbers.as_slice() {
-            [] => (None, None),
-            [top] => (Some(*top), None),
-            [top, from, to] => (Some(*top), Some((*from, *to))),
-            _ => {
-                return Err(Error::new(start.to(self.last_pos()), "compare takes both a start and an end, or neither"));
-            }
-        };
-        self.expect_op(")", "to close compare(")?;
-        Ok(MetricsFunction::Compare { selection: Box::new(selection), top, window })
-    }
-
     pub(super) fn no_arguments(&mut self, word: &str) -> Result<(), Error> {
         self.expect_op("(", &format!("after {word}"))?;
         self.expect_op(")", &format!("directly after {word}(, which takes nothing"))
@@ -418,7 +280,7 @@ impl Parser {
         Ok(lhs)
     }
 
-    fn primary(&mut self) -> Result<Operand, Error> {
+    pub(super) fn primary(&mut self) -> Result<Operand, Error> {
         let start = self.pos();
         match self.peek().clone() {
             TokenKind::Op("{") => {
@@ -572,36 +434,4 @@ fn in_parentheses(inner: Parsed, pos: Pos) -> Result<Operand, Error> {
         },
         _ => Operand::Spansets(SpansetExpr::Pipeline(pipeline)),
     })
-}
-
-fn combine(operator: &str, operator_pos: Pos, lhs: Operand, rhs: Operand, pos: Pos) -> Result<Operand, Error> {
-    match (lhs, rhs) {
-        (Operand::Spansets(lhs), Operand::Spansets(rhs)) => match spanset_op(operator) {
-            Some(op) => Ok(Operand::Spansets(SpansetExpr::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), pos })),
-            None => Err(Error::new(operator_pos, format!("{operator} does not combine spansets"))
-                .hint("spansets combine with && || > < >> << ~, and these with ! or & before them")),
-        },
-        (Operand::Scalar(lhs), Operand::Scalar(rhs)) => {
-            if let Some(op) = math_op(operator) {
-                return Ok(Operand::Scalar(ScalarExpr::Binary(op, Box::new(lhs), Box::new(rhs))));
-            }
-            match compare_op(operator).filter(|op| !matches!(op, CompareOp::Regex | CompareOp::NotRegex)) {
-                Some(op) => Ok(Operand::Stage(Stage::ScalarFilter { op, lhs, rhs, pos })),
-                None => Err(Error::new(operator_pos, format!("{operator} does not compare numbers"))),
-            }
-        }
-        (Operand::Math(lhs), Operand::Math(rhs)) => {
-            match math_op(operator).filter(|op| !matches!(op, MathOp::Mod | MathOp::Pow)) {
-                Some(op) => Ok(Operand::Math(Math::Binary(op, Box::new(lhs), Box::new(rhs)))),
-                None => Err(Error::new(operator_pos, format!("{operator} does not combine metrics"))
-                    .hint("metrics combine with + - * and /")),
-            }
-        }
-        (Operand::Stage(_), _) | (_, Operand::Stage(_)) => {
-            Err(Error::new(operator_pos, format!("{operator} cannot stand beside a whole stage"))
-                .hint("put the pipelines in parentheses: ({ … } | count() > 2) && ({ … })"))
-        }
-        _ => Err(Error::new(operator_pos, format!("the two sides of {operator} are not of one kind"))
-            .hint("both sides must be spansets, numbers or metrics")),
-    }
 }

@@ -2,7 +2,8 @@
 
 use super::ast::*;
 use super::lex::{TokenKind, unknown_intrinsic};
-use super::parse::{Parser, compare_op, math_op};
+use super::operators::{compare_op, math_op};
+use super::parse::Parser;
 use super::{Error, Field};
 
 /// How tightly binary operators bind. A sign or `!` binds tighter than `+` and looser than `*` (as in Tempo).

@@ -56,7 +56,7 @@ fn threads(threads: usize) -> Budget {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Search over columns, postings and pieces of traces equals a plain reading of the query, for any split of the spans.
     #[test]
@@ -74,7 +74,7 @@ proptest! {
         prop_assert_eq!(&answers(&found), &expected, "one ordered source: {}", text);
         let found = search(&head(&records), &request, &threads(1)).unwrap();
         prop_assert_eq!(&answers(&found), &expected, "one block: {}", text);
-        prop_assert!(found.warnings.is_empty());
+        prop_assert_eq!(found.warnings.as_slice(), request.query.warnings());
     }
 
     /// Pages through cursors are the list that one large page is; each page tells the same total.
@@ -110,7 +110,9 @@ proptest! {
         let records: Vec<SpanRecord> = spans.iter().map(|(record, _)| record.clone()).collect();
         let before = vec![memory(&records, 4, 2)];
         let first = search(&before, &request(&text, 0, u64::MAX, 1), &threads(1)).unwrap();
-        prop_assume!(first.next_cursor.is_some());
+        if first.next_cursor.is_none() {
+            return Ok(());
+        }
         let mut rest = request(&text, 0, u64::MAX, 100);
         rest.cursor = first.next_cursor;
         let expected = answers(&search(&before, &rest, &threads(1)).unwrap());

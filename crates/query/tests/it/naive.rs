@@ -217,6 +217,28 @@ impl Trace<'_> {
             return self.values(subject, span).is_some() == (op == CompareOp::NotEq);
         }
         let (left, right) = (self.values(lhs, span).unwrap_or_default(), self.values(rhs, span).unwrap_or_default());
+        // Ids may be written without their leading zeros.
+        let is_id = |side: &FieldExpr| {
+            use Intrinsic as I;
+            matches!(
+                side.node,
+                FieldNode::Field(Field::Intrinsic {
+                    intrinsic: I::SpanId | I::ParentId | I::TraceId | I::LinkSpanId | I::LinkTraceId,
+                    ..
+                })
+            )
+        };
+        let short = |values: Vec<V>| -> Vec<V> {
+            values
+                .into_iter()
+                .map(|value| match value {
+                    V::Str(text) => V::Str(text.trim_start_matches('0').to_owned()),
+                    value => value,
+                })
+                .collect()
+        };
+        let by_id = (is_id(lhs) || is_id(rhs)) && matches!(op, CompareOp::Eq | CompareOp::NotEq);
+        let (left, right) = if by_id { (short(left), short(right)) } else { (left, right) };
         let mut said = Vec::new();
         for one in &left {
             for other in &right {
