@@ -93,19 +93,12 @@ impl Target {
 
 /// Address of the OTLP listener in the answer of `/api/v1/status`.
 fn listener(status: &Value, protocol: Protocol) -> anyhow::Result<String> {
-    let wanted = match protocol {
-        Protocol::Grpc => "grpc",
-        Protocol::Http => "otlp_http",
+    let name = match protocol {
+        Protocol::Grpc => "otlpGrpc",
+        Protocol::Http => "otlpHttp",
     };
-    let listeners = status["listeners"].as_object().context("the server's status names no listeners")?;
-    let matches = |name: &str| name.to_ascii_lowercase().replace(['.', '-'], "_").contains(wanted);
-    let found = listeners.iter().find(|(name, _)| matches(name) || name.eq_ignore_ascii_case(&camel(wanted)));
-    let (_, address) = found.with_context(|| format!("the server has no {wanted} listener among {listeners:?}"))?;
-    Ok(address.as_str().context("a listener's address is not text")?.trim_start_matches("http://").to_owned())
-}
-
-fn camel(name: &str) -> String {
-    name.split('_').collect::<Vec<_>>().concat()
+    let address = status["listeners"][name].as_str();
+    address.map(str::to_owned).with_context(|| format!("the server has no listener {name}: {}", status["listeners"]))
 }
 
 async fn measure(args: &IngestArgs, data_dir: Option<&Path>) -> anyhow::Result<Report> {
@@ -298,10 +291,10 @@ mod tests {
     #[test]
     fn the_listener_for_a_protocol_is_found_by_its_name() {
         let status =
-            json!({"listeners": {"http": "127.0.0.1:1", "otlp_grpc": "127.0.0.1:2", "otlp_http": "127.0.0.1:3"}});
+            json!({"listeners": {"http": "127.0.0.1:1", "otlpGrpc": "127.0.0.1:2", "otlpHttp": "127.0.0.1:3"}});
         assert_eq!(listener(&status, Protocol::Grpc).unwrap(), "127.0.0.1:2");
         assert_eq!(listener(&status, Protocol::Http).unwrap(), "127.0.0.1:3");
         let error = listener(&json!({"listeners": {"http": "x"}}), Protocol::Grpc).unwrap_err();
-        assert!(error.to_string().contains("no grpc listener"), "{error}");
+        assert!(error.to_string().contains("no listener otlpGrpc"), "{error}");
     }
 }
