@@ -6,6 +6,8 @@ export interface Derived {
   selfTime: Float64Array;
   /** Number of direct children. */
   children: Uint32Array;
+  /** Place among the siblings, from 1. */
+  position: Uint32Array;
   /** 1 where the span or any below it failed. */
   errorBelow: Uint8Array;
   /** Preorder indices of failed spans, ascending. */
@@ -25,6 +27,7 @@ export function derive(t: TraceColumns): Derived {
   const n = t.spanCount;
   const selfTime = new Float64Array(n);
   const children = new Uint32Array(n);
+  const position = new Uint32Array(n);
   const errorBelow = new Uint8Array(n);
   const serviceSpans = new Uint32Array(t.services.length);
   const serviceErrors = new Uint32Array(t.services.length);
@@ -41,8 +44,8 @@ export function derive(t: TraceColumns): Derived {
       errorBelow[i] = 1;
       serviceErrors[service] = serviceErrors[service]! + 1;
     }
-    if (t.parent[i]! < 0) roots.push(i);
-    else children[t.parent[i]!] = children[t.parent[i]!]! + 1;
+    if (t.parent[i]! < 0) position[i] = roots.push(i);
+    else position[i] = children[t.parent[i]!] = children[t.parent[i]!]! + 1;
     if (t.flags[i]! & Flag.orphan) orphans.push(i);
   }
   for (let i = n - 1; i > 0; i--) if (errorBelow[i] && t.parent[i]! >= 0) errorBelow[t.parent[i]!] = 1;
@@ -50,6 +53,7 @@ export function derive(t: TraceColumns): Derived {
   return {
     selfTime,
     children,
+    position,
     errorBelow,
     errors: Uint32Array.from(errors),
     orphans: Uint32Array.from(orphans),

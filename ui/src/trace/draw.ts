@@ -262,7 +262,7 @@ function drawDrag(ctx: CanvasRenderingContext2D, f: Frame, axisPx: number): void
 function drawGuides(ctx: CanvasRenderingContext2D, f: Frame, first: number, last: number): void {
   const { trace: t, labelPx } = f;
   const step = indentStep(f.derived.depthMax, labelPx);
-  if (step < 4) return;
+  if (step < 3) return;
   ctx.fillStyle = f.theme.guide;
   const xAt = (depth: number) => Math.round(GUIDE_LEFT_PX + indentOf(depth, step, labelPx));
   for (let row = first; row < last; row++) {

@@ -101,12 +101,12 @@ export class Labels {
     }
     const match = s.searching ? (indexIn(s.matches, span) >= 0 ? 1 : 2) : 0;
     const state = [
-      span, index, s.rows.count, s.rows.collapsed[span], span === s.active ? 1 : 0, span === s.selected ? 1 : 0, match, step, s.labelPx,
+      span, s.rows.collapsed[span], span === s.active ? 1 : 0, span === s.selected ? 1 : 0, match, step, s.labelPx,
       s.theme.dark, s.theme.contrast,
     ].join();
     if (row.state === state) return;
     row.state = state;
-    fill(row, s, index, match, step);
+    fill(row, s, match, step);
   }
 }
 
@@ -134,7 +134,7 @@ function create(): Row {
   };
 }
 
-function fill(row: Row, s: LabelState, index: number, match: number, step: number): void {
+function fill(row: Row, s: LabelState, match: number, step: number): void {
   const { trace: t } = s;
   const span = row.span;
   const e = row.element;
@@ -156,8 +156,9 @@ function fill(row: Row, s: LabelState, index: number, match: number, step: numbe
   e.setAttribute('aria-level', String(t.depth[span]! + 1));
   e.setAttribute('aria-selected', String(span === s.selected));
   e.setAttribute('aria-label', describe(t, s.derived, span));
-  e.setAttribute('aria-posinset', String(index + 1));
-  e.setAttribute('aria-setsize', String(s.rows.count));
+  const parent = t.parent[span]!;
+  e.setAttribute('aria-posinset', String(s.derived.position[span]));
+  e.setAttribute('aria-setsize', String(parent < 0 ? s.derived.roots.length : s.derived.children[parent]));
   if (below > 0) e.setAttribute('aria-expanded', String(!closed));
   else e.removeAttribute('aria-expanded');
 

@@ -65,7 +65,11 @@ function pad(n: number): string {
 /** A tick's text: with as many decimals as the step needs and one unit for the whole axis. */
 export function formatTick(ns: number, step: number): string {
   if (ns === 0) return '0';
-  if (step >= 60e9) return formatDuration(ns);
+  if (ns >= 60e9 && step >= 1e9) {
+    const seconds = Math.round(ns / 1e9);
+    const parts: [number, string][] = [[Math.floor(seconds / 3600), 'h'], [Math.floor((seconds % 3600) / 60), 'm'], [seconds % 60, 's']];
+    return parts.filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}`).join(' ');
+  }
   const scale = Math.max(Math.abs(ns), step);
   const [size, unit] = UNITS.find(([s]) => scale >= s) ?? UNITS[3]!;
   const decimals = Math.max(0, Math.min(6, -Math.floor(Math.log10(step / size) + 1e-9)));

@@ -99,6 +99,11 @@ suite('derived figures', () => {
     expect(d.depthMax).toBe(2);
   });
 
+  it('knows the place among siblings', () => {
+    expect([...d.position]).toEqual([1, 1, 1, 2, 1, 2]);
+    expect([...d.children]).toEqual([2, 1, 0, 1, 0, 0]);
+  });
+
   it('marks a child outside its parent', () => {
     expect([0, 1, 2, 3, 4].map((i) => outsideParent(t, i))).toEqual(['none', 'none', 'none', 'late', 'none']);
   });
@@ -217,6 +222,7 @@ suite('text of times', () => {
     expect(tickStep(3600e9, 6)).toBe(600e9);
     expect(tickStep(100e9, 6)).toBe(20e9);
     expect(formatTick(1.5 * MS, 0.5 * MS)).toBe('1.5 ms');
+    expect([150e9, 120e9, 5400e9, 7200e9].map((t) => formatTick(t, 30e9))).toEqual(['2 m 30 s', '2 m', '1 h 30 m', '2 h']);
     expect(ticks({ from: 5, to: 5.0001 }, 1e9).length).toBeLessThanOrEqual(200);
   });
 });
