@@ -131,7 +131,7 @@ impl Service {
                 polled = self.plain_call(Method::GET, "message-broker", "/consume", HeaderMap::new(), None) => polled,
             };
             let Ok(answer) = polled else {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                self.pause(Duration::from_millis(200)).await;
                 continue;
             };
             let message = answer.get("message").cloned().unwrap_or_default();

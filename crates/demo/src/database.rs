@@ -203,14 +203,14 @@ async fn wait_for_lock(service: &Service, statement: &Statement) {
             db.lock.holder.statement = "VACUUM FULL",
             "waiting for a lock held by process {holder}"
         );
-        tokio::time::sleep(LOCK_LOG_AFTER).await;
+        service.pause(LOCK_LOG_AFTER).await;
         tracing::warn!(
             "process 7{} still waiting for RowExclusiveLock on relation \"{}\" after {} ms; held by process {holder}",
             service.world.random.below(999),
             statement.collection,
             LOCK_LOG_AFTER.as_millis(),
         );
-        tokio::time::sleep(wait.saturating_sub(LOCK_LOG_AFTER)).await;
+        service.pause(wait.saturating_sub(LOCK_LOG_AFTER)).await;
         tracing::info!(event.name = "db.lock.acquired", "lock acquired after {} ms", wait.as_millis());
     }
     .instrument(span)

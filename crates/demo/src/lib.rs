@@ -51,8 +51,8 @@ use crate::topology::SERVICES;
 
 pub use faults::{FaultError, SlowDatabase};
 
-/// The longest that [`Demo::stop`] waits for requests that are under way.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest that [`Demo::stop`] waits for requests that are under way, and then for what they left to send.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the shop is to run.
 #[derive(Debug, Clone)]
@@ -212,7 +212,8 @@ impl Demo {
         self.pipeline.as_ref().map(|pipeline| pipeline.stats(signal)).unwrap_or_default()
     }
 
-    /// Closes the shop: no new requests, at most two seconds for those under way, then sends what is left.
+    /// Closes the shop: no new requests, at most one second for those under way, at most another one to send
+    /// what is left.
     pub async fn stop(mut self) {
         self.world.stop.cancel();
         self.world.tasks.close();

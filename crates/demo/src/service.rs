@@ -98,7 +98,15 @@ impl Service {
     /// Spends time as real work does: around `median_ms`, and one time in a hundred ten times as much.
     pub(crate) async fn think(&self, median_ms: f64) {
         let hiccup = if self.world.random.chance(0.01) { 10.0 } else { 1.0 };
-        tokio::time::sleep(self.world.random.log_normal(median_ms * hiccup, 0.35)).await;
+        self.pause(self.world.random.log_normal(median_ms * hiccup, 0.35)).await;
+    }
+
+    /// Waits, but not once the shop closes: what is under way then comes to its end at once.
+    pub(crate) async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.world.stop.cancelled() => {}
+        }
     }
 
     pub(crate) async fn get(&self, target: &'static str, template: &str, path: &str) -> Result<Value, CallError> {

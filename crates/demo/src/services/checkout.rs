@@ -92,7 +92,7 @@ async fn charge(State(service): State<Service>, Json(payment): Json<Value>) -> A
         match service.post("payment-provider", "/v1/charges", "/v1/charges", payment.clone()).await {
             Err(error) if error.status.is_server_error() && attempt < PAYMENT_ATTEMPTS => {
                 tracing::warn!(attempt, "payment provider failed, trying again: {error}");
-                tokio::time::sleep(Duration::from_millis(150)).await;
+                service.pause(Duration::from_millis(150)).await;
                 attempt += 1;
             }
             result => return result.map(Json),

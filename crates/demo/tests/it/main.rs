@@ -152,7 +152,17 @@ async fn browsing_asks_three_services_side_by_side() {
         ["GET /products/{id}", "GET /prices/{id}", "GET /profiles/{user}"].map(|name| calls[name]);
     assert!(calls["GET /verify"].1 <= stock.0, "authentication comes first");
     assert!(stock.0 < price.1 && price.0 < stock.1 && profile.0 < stock.1, "the three overlap");
+
+    // Closing brings what is under way to its end and sends it: nobody's parent is missing afterwards.
     demo.stop().await;
+    let all = receiver.wait(PATIENCE, |spans, _| Some(spans.to_vec())).await.unwrap_or_default();
+    let ids: BTreeSet<SpanId> = all.iter().map(|record| record.span.span_id).collect();
+    let orphans: Vec<_> = all
+        .iter()
+        .filter(|record| record.span.parent_span_id.is_some_and(|parent| !ids.contains(&parent)))
+        .map(|record| format!("{}: {}", service(record), record.span.name))
+        .collect();
+    assert!(all.len() > 20 && orphans.is_empty(), "{orphans:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
