@@ -7,11 +7,13 @@ export interface Route {
   params: URLSearchParams;
 }
 
-function read(): Route {
+function below(pathname: string): string {
   const base = new URL(document.baseURI).pathname;
-  let path = location.pathname;
-  if (path.startsWith(base)) path = path.slice(base.length);
-  return { path: path.replace(/^\/+|\/+$/g, ''), params: new URLSearchParams(location.search) };
+  return (pathname.startsWith(base) ? pathname.slice(base.length) : pathname).replace(/^\/+|\/+$/g, '');
+}
+
+function read(): Route {
+  return { path: below(location.pathname), params: new URLSearchParams(location.search) };
 }
 
 let current = $state.raw<Route>(read());
@@ -41,7 +43,16 @@ export function href(path: string, params: Record<string, string> | URLSearchPar
 
 export function go(path: string, params: Record<string, string> | URLSearchParams = {}, replace = false): void {
   const url = href(path, params);
-  if (url !== location.pathname + location.search) history[replace ? 'replaceState' : 'pushState'](null, '', url);
+  if (url !== location.pathname + location.search) {
+    try {
+      history[replace ? 'replaceState' : 'pushState'](null, '', url);
+    } catch {
+      // Some browsers refuse more than a few changes a second: the state holds, the address follows with the next one.
+      const { pathname, searchParams } = new URL(url, document.baseURI);
+      current = { path: below(pathname), params: searchParams };
+      return;
+    }
+  }
   current = read();
 }
 

@@ -5,6 +5,9 @@
  */
 import type { TraceColumns } from './columns';
 
+/** Fold states longer than this are cut, because addresses are: the first departures are kept. */
+const FOLD_CHARS_MAX = 2000;
+
 export class Rows {
   /** 1 where the span's children are hidden. */
   readonly collapsed: Uint8Array;
@@ -108,14 +111,15 @@ export class Rows {
     if (closed.length < open.length) return `d${first}${closed.length ? `.${gaps(closed)}` : ''}`;
     return gaps(open);
     function gaps(list: number[]): string {
+      let text = '';
       let previous = 0;
-      return list
-        .map((i) => {
-          const gap = i - previous;
-          previous = i;
-          return gap.toString(36);
-        })
-        .join('.');
+      for (const i of list) {
+        const next = (text === '' ? '' : '.') + (i - previous).toString(36);
+        if (text.length + next.length > FOLD_CHARS_MAX) break;
+        text += next;
+        previous = i;
+      }
+      return text;
     }
   }
 
