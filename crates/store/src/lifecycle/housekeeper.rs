@@ -89,7 +89,11 @@ pub(crate) fn delete_retired(core: &Core) {
         return;
     }
     core.delete_files(&gone.iter().map(|held| held.row.id).collect::<Vec<_>>());
-    // Set files last: as long as a segment's files exist, so does what tells that it was replaced.
+    // Set files last, durably so: as long as a segment's files exist, so does what tells that it was replaced.
+    if let Err(error) = std::fs::File::open(&core.segments_dir).and_then(|dir| dir.sync_all()) {
+        tracing::warn!("cannot sync {}: {error}", core.segments_dir.display());
+        return;
+    }
     let live: std::collections::HashSet<u64> =
         core.view.read().rows().iter().chain(retired.iter().map(|held| &held.row)).map(|row| row.set_id).collect();
     for held in gone.iter().filter(|held| !live.contains(&held.row.set_id)) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tracewell_model::{Resource, Scope, Span, SpanId, SpanRecord, TraceId};
 use tracewell_wire::otlp::encode_traces;
 
@@ -164,4 +165,85 @@ async fn after_a_failed_fsync_nothing_is_acknowledged_until_the_next_start() {
     assert_eq!(stored(&store).len(), 1);
     append(&store, 1).await.unwrap();
     assert_eq!(stored(&store).len(), 2);
+}
+
+/// Something that happens to a store.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A request of this number arrives, perhaps not for the first time.
+    Append(u64),
+    Seal,
+    Compact,
+    /// The process ends without a word.
+    Kill,
+    /// The machine loses power.
+    PowerLoss,
+    Close,
+    /// The log's disk does this so many operations from now.
+    Fail(Fault, u64),
+    /// The catalog vanishes while the store is closed.
+    LoseCatalog,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => (0..30u64).prop_map(Step::Append),
+        2 => Just(Step::Seal),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Kill),
+        1 => Just(Step::PowerLoss),
+        1 => Just(Step::Close),
+        1 => (prop_oneof![Just(Fault::Full), Just(Fault::Broken), Just(Fault::Short)], 0..6u64)
+            .prop_map(|(fault, operations)| Step::Fail(fault, operations)),
+        1 => Just(Step::LoseCatalog),
+    ]
+}
+
+/// A few with every run, as many as `PROPTEST_CASES` says by hand.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    /// In whatever order things happen, exactly what was acknowledged is stored, each request once.
+    #[test]
+    fn what_is_stored_is_what_was_acknowledged(steps in prop::collection::vec(step(), 1..40), seed in any::<u64>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (dir, fs) = (tempfile::tempdir().unwrap(), SimFs::new(seed));
+        let mut store = open(dir.path(), &fs);
+        let mut acknowledged = BTreeMap::new();
+        // A lost catalog takes the memory of recent requests with it; those are not sent again here.
+        let mut forgotten = std::collections::BTreeSet::new();
+        for step in &steps {
+            match step {
+                Step::Append(number) if forgotten.contains(number) => {}
+                Step::Append(number) => {
+                    if runtime.block_on(append(&store, *number)).is_ok() {
+                        acknowledged.insert(*number, SPANS);
+                    }
+                }
+                Step::Seal => store.seal_now().unwrap(),
+                Step::Compact => store.compact_now().unwrap(),
+                Step::Fail(fault, operations) => fs.fail_at(fs.operations() + operations, *fault),
+                Step::Close | Step::Kill | Step::PowerLoss | Step::LoseCatalog => {
+                    if matches!(step, Step::Close) {
+                        store.close();
+                    }
+                    drop(store);
+                    match step {
+                        Step::PowerLoss => fs.power_loss(),
+                        _ => fs.kill(),
+                    }
+                    if matches!(step, Step::LoseCatalog) {
+                        std::fs::remove_file(dir.path().join("catalog.sqlite")).unwrap();
+                        forgotten.extend(acknowledged.keys().copied());
+                    }
+                    store = open(dir.path(), &fs);
+                }
+            }
+            prop_assert_eq!(&stored(&store), &acknowledged, "after {:?}", step);
+        }
+    }
 }
