@@ -32,8 +32,8 @@ fn main() {
     let out_dir = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let ui = root.join("../../ui");
-    let files = match find_or_build(&ui, &out_dir) {
-        Ok(dist) => list(&dist),
+    let files = match find_or_build(&ui, &out_dir).and_then(|dist| copy(&dist, &out_dir.join("embedded"))) {
+        Ok(files) => files,
         Err(reason) => {
             if !reason.is_empty() {
                 println!("cargo::warning=the user interface is not embedded: {reason}");
@@ -132,6 +132,22 @@ fn newest(path: &Path) -> Option<SystemTime> {
     entries.filter_map(|entry| newest(&entry.ok()?.path())).max()
 }
 
+/// Copies the files to where nobody changes them while they are compiled in.
+fn copy(dist: &Path, target: &Path) -> Result<Vec<(String, PathBuf)>, String> {
+    let _ = std::fs::remove_dir_all(target);
+    list(dist)
+        .into_iter()
+        .map(|(path, file)| {
+            let to = target.join(&path);
+            let folder = to.parent().unwrap_or(target);
+            std::fs::create_dir_all(folder)
+                .and_then(|()| std::fs::copy(&file, &to))
+                .map_err(|error| error.to_string())?;
+            Ok((path, to))
+        })
+        .collect()
+}
+
 /// Every file below the folder, with its path as a URL has it.
 fn list(dist: &Path) -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
@@ -143,7 +159,7 @@ fn list(dist: &Path) -> Vec<(String, PathBuf)> {
                 folders.push(path);
             } else if let Ok(relative) = path.strip_prefix(dist) {
                 let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-                files.push((parts.join("/"), path.canonicalize().unwrap_or_else(|_| path.clone())));
+                files.push((parts.join("/"), path));
             }
         }
     }

@@ -17,6 +17,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     settings::start_log(&loaded.config.log)?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = runtime()?;
     let clean = runtime.block_on(async {
         // Before anything is opened: a signal that comes early must still end it in order.

@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, KEYS, Key, Raw};
 use super::{Config, DEFAULT_FILE, nearest};
 
+/// What the names of our environment variables begin with.
+const PREFIX: &str = "TRACEWELL_";
+
 /// Environment variables with our prefix that are not settings of the server.
 const OTHER_VARIABLES: &[&str] = &["TRACEWELL_CONFIG", "TRACEWELL_SERVER", "TRACEWELL_SKIP_UI"];
 
@@ -80,6 +83,8 @@ pub struct Loaded {
     pub settings: Vec<Setting>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
+    /// What was left alone and may have been meant.
+    pub warnings: Vec<String>,
 }
 
 /// One thing that is wrong.
@@ -114,6 +119,7 @@ struct Layers {
     config: Config,
     values: HashMap<&'static str, (Raw, Origin)>,
     problems: Vec<Problem>,
+    warnings: Vec<String>,
 }
 
 impl Layers {
@@ -155,22 +161,29 @@ impl Layers {
 
     fn environment(&mut self, variables: &[(String, String)]) {
         for (name, value) in variables {
-            if !name.starts_with("TRACEWELL_") || OTHER_VARIABLES.contains(&name.as_str()) || is_service_link(name) {
+            if !name.starts_with(PREFIX) || OTHER_VARIABLES.contains(&name.as_str()) || is_service_link(name) {
                 continue;
             }
             let flat = name.replace("__", "_");
             let place = Origin::Environment(name.clone());
             match KEYS.iter().find(|key| key.environment() == flat) {
                 Some(key) => self.set(key, Raw::Text(value.clone()), place),
-                None => {
-                    let names: Vec<String> = KEYS.iter().map(Key::environment).collect();
-                    let hint = match nearest(&flat, names.iter().map(String::as_str)) {
-                        Some(near) => format!("unknown setting; did you mean {near}?"),
-                        None => "unknown setting; `tracewell config default` lists every one".to_owned(),
-                    };
-                    self.problem(place.to_string(), hint);
-                }
+                None => self.unknown_variable(name, &flat),
             }
+        }
+    }
+
+    /// A slip is an error. What resembles no setting belongs to somebody else: scripts and other tools use our prefix
+    /// for variables of their own.
+    fn unknown_variable(&mut self, name: &str, flat: &str) {
+        let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+        let names: Vec<String> = KEYS.iter().map(|key| own(&key.environment())).collect();
+        match nearest(&own(flat), names.iter().map(String::as_str)) {
+            Some(near) => {
+                let place = Origin::Environment(name.to_owned()).to_string();
+                self.problem(place, format!("unknown setting; did you mean {PREFIX}{near}?"));
+            }
+            None => self.warnings.push(format!("environment {name}: not a setting; it is left alone")),
         }
     }
 
@@ -186,7 +199,7 @@ impl Layers {
 
 /// Kubernetes sets these in every pod beside a service called `tracewell`; they are not ours.
 fn is_service_link(name: &str) -> bool {
-    let rest = name.strip_prefix("TRACEWELL_").unwrap_or(name);
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
     rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_HOST") || rest.starts_with("SERVICE_PORT")
 }
 
@@ -243,7 +256,8 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
 /// # Errors
 /// Every problem of every layer, each with its place.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
-    let mut layers = Layers { config: Config::default(), values: HashMap::new(), problems: Vec::new() };
+    let mut layers =
+        Layers { config: Config::default(), values: HashMap::new(), problems: Vec::new(), warnings: Vec::new() };
     let implied = inputs.working_dir.join(DEFAULT_FILE);
     let file = inputs.file.clone().or_else(|| implied.is_file().then_some(PathBuf::from(DEFAULT_FILE)));
     if let Some(path) = &file {
@@ -261,7 +275,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
         let (value, origin) = layers.values.remove(key.path).unwrap_or((key.default_value(), Origin::Default));
         Setting { key: key.path, value: value.to_toml(), origin }
     });
-    Ok(Loaded { settings: settings.collect(), config: layers.config, file })
+    Ok(Loaded { settings: settings.collect(), config: layers.config, file, warnings: layers.warnings })
 }
 
 #[cfg(test)]
@@ -327,6 +341,7 @@ mod tests {
             ("[http]\nallowed_origins = [\"example.com\"]\n", None, None, "write scheme and host"),
             ("[http]\nlisten = [\"a\"]\n", None, None, "is a list; write one value"),
             ("", Some(("TRACEWELL_DATADIR", "x")), None, "did you mean TRACEWELL_DATA_DIR?"),
+            ("", Some(("TRACEWELL_BINARY", "x")), None, ""),
             ("", Some(("TRACEWELL_LOG_LEVEL", "loud")), None, "environment TRACEWELL_LOG_LEVEL: log.level: `loud`"),
             ("", Some(("TRACEWELL_PORT_3200_TCP", "tcp://10.0.0.1:3200")), None, ""),
             ("", None, Some(("http.listen", "3200")), "flag --http-listen: http.listen: `3200` is not an address"),
@@ -340,10 +355,10 @@ mod tests {
 
     #[test]
     fn a_named_file_must_exist_and_all_problems_are_told_at_once() {
-        let (_folder, mut inputs) = inputs("", &[("TRACEWELL_NONSENSE", "1")], &[("query.time_max", "0s")]);
+        let (_folder, mut inputs) = inputs("", &[("TRACEWELL_LOG_LEVLE", "1")], &[("query.time_max", "0s")]);
         inputs.file = Some(PathBuf::from("/nowhere/tracewell.toml"));
         let message = load(&inputs).unwrap_err().to_string();
-        for part in ["3 problems", "/nowhere/tracewell.toml: cannot be read", "TRACEWELL_NONSENSE", "--query-time-max"]
+        for part in ["3 problems", "/nowhere/tracewell.toml: cannot be read", "TRACEWELL_LOG_LEVLE", "--query-time-max"]
         {
             assert!(message.contains(part), "{message}");
         }
