@@ -1,5 +1,6 @@
 //! What occurs: services, operations, attribute keys and values.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub fn services(
     }
     listing.items =
         by_service.into_iter().map(|(name, found)| ServiceSummary { name: name.to_owned(), ..found }).collect();
-    listing.items.sort_by(|left, right| right.spans.cmp(&left.spans));
+    listing.items.sort_by_key(|service| Reverse(service.spans));
     Ok(Listing { complete: operations.complete, warnings: operations.warnings, ..listing })
 }
 
@@ -65,7 +66,7 @@ pub fn operations(
     budget: &Budget,
 ) -> Result<Listing<OperationSummary>, QueryError> {
     let Some(minutes) = minutes(start, end) else { return Ok(Listing { complete: true, ..Listing::default() }) };
-    let mut found: HashMap<Arc<str>, HashMap<(Arc<str>, i32), (u64, u64, u128)>> = HashMap::new();
+    let mut found: HashMap<Arc<str>, OperationTotals> = HashMap::new();
     over(sources, Signal::Traces, start, end, budget, |source, _| {
         source.operations(minutes.clone(), &mut |count| {
             if service.is_some_and(|service| *service != *count.service) {
@@ -103,6 +104,9 @@ pub fn operations(
         ended.listing(items)
     })
 }
+
+/// Spans, errors and nanoseconds by name and kind.
+type OperationTotals = HashMap<(Arc<str>, i32), (u64, u64, u128)>;
 
 /// How going over the sources ended.
 struct Ended {
@@ -328,11 +332,8 @@ fn column_values(
         }
         let known = found.len();
         match found.get_mut(value) {
-            Some(entry) => {
-                if entry.0 != ordinal {
-                    *entry = (ordinal, entry.1 + 1);
-                }
-            }
+            Some(entry) if entry.0 != ordinal => *entry = (ordinal, entry.1 + 1),
+            Some(_) => {}
             None if known < VALUES_MAX => {
                 found.insert(value.to_owned(), (ordinal, 1));
             }

@@ -1,5 +1,6 @@
 //! What is told of a trace on the page.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tracewell_model::SpanId;
@@ -72,7 +73,7 @@ impl<'a> Engine<'a> {
             .into_iter()
             .map(|(name, (spans, errors))| ServiceCount { name: name.to_owned(), spans, errors })
             .collect();
-        services.sort_by(|left, right| right.spans.cmp(&left.spans));
+        services.sort_by_key(|service| Reverse(service.spans));
         let mut shown: Vec<&SpanKey> = matched.iter().collect();
         shown.sort();
         let spans = shown

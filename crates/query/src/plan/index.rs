@@ -295,7 +295,11 @@ fn of_attribute(source: &dyn Source, key: &str, test: &Test) -> Result<TraceSet,
         }
     }
     if source.has_remainder() {
-        match source.postings(&Field::Remainder, &TermPredicate::Exists)? {
+        let with_key = match source.postings(&Field::Remainder, &TermPredicate::Key(&key))? {
+            TraceSet::All => source.postings(&Field::Remainder, &TermPredicate::Exists)?,
+            some => some,
+        };
+        match with_key {
             TraceSet::All => return Ok(TraceSet::All),
             TraceSet::Some { traces, .. } => {
                 all_exact &= traces.is_empty();

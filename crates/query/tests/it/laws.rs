@@ -26,12 +26,12 @@ fn split(spans: &[(SpanRecord, Vec<usize>)]) -> Vec<Arc<dyn Source>> {
     sources
 }
 
-fn request(text: &str, start: u64, end: u64, limit: usize) -> SearchRequest {
+pub fn request(text: &str, start: u64, end: u64, limit: usize) -> SearchRequest {
     let query = Query::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     SearchRequest { start, end, limit, max_spans_per_trace: 100, ..SearchRequest::new(query) }
 }
 
-fn answers(response: &SearchResponse) -> Vec<Answer> {
+pub fn answers(response: &SearchResponse) -> Vec<Answer> {
     response
         .traces
         .iter()
@@ -51,12 +51,12 @@ fn answers(response: &SearchResponse) -> Vec<Answer> {
         .collect()
 }
 
-fn threads(threads: usize) -> Budget {
+pub fn threads(threads: usize) -> Budget {
     Budget { threads, ..Budget::default() }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Search over columns, postings and pieces of traces equals a plain reading of the query, for any split of the spans.
     #[test]
