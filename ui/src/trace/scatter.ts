@@ -95,7 +95,7 @@ export function drawScatter(ctx: CanvasRenderingContext2D, p: Plot, dots: readon
     ctx.fillStyle = theme.grid;
     ctx.fillRect(MARGIN.left, y, p.widthPx - MARGIN.left - MARGIN.right, 1);
     ctx.fillStyle = theme.muted;
-    const text = formatDuration(v);
+    const text = v >= 1e9 ? `${(v / 1e9).toLocaleString('en')} s` : formatDuration(v);
     ctx.fillText(text, MARGIN.left - 8 - ctx.measureText(text).width, y);
   }
   const step = timeStep((p.toMs - p.fromMs) / Math.max((p.widthPx - MARGIN.left) / 130, 1));
