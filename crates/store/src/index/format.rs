@@ -196,7 +196,7 @@ impl SectionReader {
         if u64::from(place.plain) > SECTION_BYTES {
             return Err(self.damaged(format!("section {key:?} is larger than any we write")));
         }
-        zstd::bulk::decompress(&stored, place.plain as usize)
+        crate::segment::decompress(&stored, place.plain as usize)
             .map_err(|error| self.damaged(format!("section {key:?} at byte {}: {error}", place.offset)))
     }
 }

@@ -68,7 +68,6 @@ fn has_terms(field: Option<&Field>) -> bool {
             | Field::Flags
             | Field::Events
             | Field::Links
-            | Field::Remainder
             | Field::LogTime
             | Field::ObservedTime
             | Field::Body
@@ -107,6 +106,10 @@ impl IndexWriter {
         let Some(at) = self.columns.iter().position(|known| known == column) else { return };
         match values {
             Values::TraceIds { .. } => {}
+            // Whole lists of attributes are never asked for; their keys are.
+            Values::Text { codes, dict } if column.field == Some(Field::Remainder) => {
+                self.postings[at].keys(codes, dict, ordinals);
+            }
             Values::Text { codes, dict } => self.postings[at].text(group, codes, dict, ordinals),
             Values::Num { values, present } => self.postings[at].num(values, present.as_ref(), ordinals),
         }

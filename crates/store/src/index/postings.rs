@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use roaring::RoaringBitmap;
+use tracewell_wire::otlp::json;
 
 use super::filter;
 use super::format::{Kind, SectionWriter};
@@ -172,20 +173,41 @@ impl FieldPostings {
         if self.mode == Mode::Filters {
             return self.filter_chunks(group, codes, dict);
         }
-        let lists: Vec<u32> = (0..dict.len() as u32).map(|code| self.list_of(dict.bytes(code))).collect();
+        let lists: Vec<u32> =
+            (0..dict.len() as u32).map(|code| list_of(&mut self.terms, &mut self.lists, dict.bytes(code))).collect();
         for (code, ordinal) in pairs {
             self.lists[lists[code as usize] as usize].push(ordinal);
         }
     }
 
-    fn list_of(&mut self, value: &[u8]) -> u32 {
-        if let Some(list) = self.terms.get(value) {
-            return *list;
+    /// Takes lists of attributes (OTLP JSON): their keys are the terms.
+    pub fn keys(&mut self, codes: &[u32], dict: &StrTable, ordinals: &[u32]) {
+        let held = || codes.iter().zip(ordinals).filter(|(code, _)| **code != NO_CODE);
+        self.note_rows(held().map(|(_, ordinal)| *ordinal));
+        let mut lists_of_code: Vec<Vec<u32>> = Vec::with_capacity(dict.len());
+        for code in 0..dict.len() as u32 {
+            let attributes = json::attributes_from_json(dict.get(code));
+            if self.mode == Mode::Exists || attributes.is_err() || self.lists.len() > TERMS {
+                self.mode = Mode::Exists;
+                self.terms = HashMap::new();
+                self.lists = Vec::new();
+                return;
+            }
+            let keys = attributes.unwrap_or_default();
+            lists_of_code.push(
+                keys.iter()
+                    .map(|attribute| list_of(&mut self.terms, &mut self.lists, attribute.key.as_bytes()))
+                    .collect(),
+            );
         }
-        let list = self.lists.len() as u32;
-        self.lists.push(List::default());
-        self.terms.insert(value.into(), list);
-        list
+        for (code, ordinal) in held() {
+            for list in &lists_of_code[*code as usize] {
+                let list = &mut self.lists[*list as usize];
+                if list.count == 0 || ordinal + 1 != list.next {
+                    list.push(*ordinal);
+                }
+            }
+        }
     }
 
     fn filter_chunks(&mut self, group: u32, codes: &[u32], dict: &StrTable) {
@@ -210,7 +232,7 @@ impl FieldPostings {
             return;
         }
         for row in (0..values.len()).filter(|row| is_held(*row)) {
-            let list = self.list_of(&values[row].to_be_bytes());
+            let list = list_of(&mut self.terms, &mut self.lists, &values[row].to_be_bytes());
             let list = &mut self.lists[list as usize];
             if list.count == 0 || ordinals[row] + 1 != list.next {
                 list.push(ordinals[row]);
@@ -260,6 +282,16 @@ impl FieldPostings {
         }
         Ok(())
     }
+}
+
+fn list_of(terms: &mut HashMap<Box<[u8]>, u32>, lists: &mut Vec<List>, value: &[u8]) -> u32 {
+    if let Some(list) = terms.get(value) {
+        return *list;
+    }
+    let list = lists.len() as u32;
+    lists.push(List::default());
+    terms.insert(value.into(), list);
+    list
 }
 
 /// What a dictionary entry points to.

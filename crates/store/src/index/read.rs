@@ -53,14 +53,17 @@ impl Index {
         Ok(Self { id, meta, columns, filter, file })
     }
 
+    /// How many traces there are.
     pub fn traces(&self) -> u32 {
         self.meta.traces
     }
 
+    /// How many rows there are.
     pub fn rows(&self) -> u32 {
         self.meta.rows
     }
 
+    /// How many blocks of traces there are.
     pub fn blocks(&self) -> u32 {
         self.meta.first_rows.len() as u32
     }
@@ -96,6 +99,7 @@ impl Index {
         cache.get(self.id, Piece::Decoded(position), read).map(Some)
     }
 
+    /// A block of traces.
     pub fn block(&self, cache: &Cache, number: u32) -> Result<Arc<TraceBlock>, SourceError> {
         let names = self.decoded(cache, (Kind::Names, 0, 0), |bytes| {
             traces::read_names(&bytes).map(|names| (names, 2 * bytes.len() + 64))
@@ -110,10 +114,12 @@ impl Index {
         block.ok_or_else(|| self.file.damaged(format!("trace block {number} is missing")))
     }
 
+    /// The block that holds an ordinal.
     pub fn block_of_ordinal(&self, ordinal: u32) -> u32 {
         ordinal / traces::BLOCK_TRACES
     }
 
+    /// The ordinal of a trace, if it is here.
     pub fn find_trace(&self, cache: &Cache, id: &TraceId) -> Result<Option<u32>, SourceError> {
         let hash = traces::hash(id);
         if self.filter.as_ref().is_some_and(|filter| !filter::contains(filter, hash)) {
@@ -191,10 +197,15 @@ impl Index {
             (TermPredicate::Exists, _) => {
                 return Ok(Found::Traces(self.list(cache, number, &Pointer::At(0, 0))?));
             }
+            (TermPredicate::Key(_), _) if *field != Field::Remainder => return Ok(Found::Unknown),
             (_, Mode::Exists) => return Ok(Found::Unknown),
+            (TermPredicate::Key(_), Mode::Filters) => return Ok(Found::Unknown),
             (TermPredicate::Text(text), Mode::Filters) => return self.filtered(cache, number, text),
             (_, Mode::Filters) => return Ok(Found::Unknown),
-            (TermPredicate::Text(text), Mode::Terms) => {
+            (TermPredicate::Text(_) | TermPredicate::TextWhere(_), Mode::Terms) if *field == Field::Remainder => {
+                return Ok(Found::Unknown);
+            }
+            (TermPredicate::Text(text) | TermPredicate::Key(text), Mode::Terms) => {
                 let Some(terms) = self.terms(cache, number)? else { return Ok(Found::Traces(RoaringBitmap::new())) };
                 return Ok(Found::Traces(match terms.get(text.as_bytes()) {
                     Some(value) => self.list(cache, number, &Pointer::new(value))?,
@@ -271,7 +282,8 @@ impl Index {
         visit: &mut dyn FnMut(&str, u64) -> bool,
     ) -> Result<bool, SourceError> {
         let Some((number, mode, _)) = self.column(field) else { return Ok(true) };
-        if mode != Mode::Terms {
+        // The terms of the remainder are keys, not its values.
+        if mode != Mode::Terms || *field == Field::Remainder {
             return Ok(false);
         }
         let Some(terms) = self.terms(cache, number)? else { return Ok(true) };

@@ -19,8 +19,6 @@ use crate::wal::{Wal, WalConfig};
 
 /// Bytes of a group in the log.
 const GROUP_BYTES: usize = 16 << 20;
-/// Rows in heads that can surely be sealed while a store closes.
-const CLOSE_ROWS_MAX: u64 = 400_000;
 
 /// An open store.
 pub(crate) struct Running {
@@ -138,8 +136,8 @@ impl Running {
         }
     }
 
-    /// Ends the store: nothing more is taken, what waits is made durable, heads are sealed if that is quick and stay
-    /// in the log otherwise.
+    /// Ends the store: nothing more is taken, what waits is made durable, heads are sealed as far as time
+    /// allows and stay in the log otherwise.
     pub(crate) fn close(&self) {
         let core = &self.core;
         if core.closing.swap(true, Ordering::AcqRel) {
@@ -148,9 +146,7 @@ impl Running {
         if let Some(wal) = core.wal.get() {
             wal.stop();
         }
-        let rows: u64 = core.view.read().tables().flat_map(|(_, t)| t.heads().map(|open| open.head.rows())).sum();
-        if rows <= CLOSE_ROWS_MAX
-            && !core.config.close_seal_max.is_zero()
+        if !core.config.close_seal_max.is_zero()
             && let Err(error) = self.seal_all(core.config.close_seal_max)
         {
             tracing::info!("heads stay in the log and are replayed at the next start: {error}");

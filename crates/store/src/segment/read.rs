@@ -1,5 +1,6 @@
 //! Reading the Parquet file of a segment: where its pages lie, and a page's values as a chunk.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -273,10 +274,25 @@ impl DataFile {
             bytes.drain(..start);
             return Ok((header, bytes));
         }
-        let plain = zstd::bulk::decompress(stored, header.uncompressed)
+        let plain = decompress(stored, header.uncompressed)
             .map_err(|error| damaged(&self.path, format!("the page at byte {}: {error}", place.offset)))?;
         Ok((header, plain))
     }
+}
+
+/// Decompresses what is known to become `bytes` bytes. A thread keeps its decompressor: making one costs as much as
+/// decompressing a page.
+pub(crate) fn decompress(stored: &[u8], bytes: usize) -> std::io::Result<Vec<u8>> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(kept) => kept,
+            None => kept.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress(stored, bytes)
+    })
 }
 
 /// Puts values in the slots of the rows that have one.

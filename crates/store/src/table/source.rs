@@ -128,6 +128,9 @@ pub enum TermPredicate<'a> {
     BitsWhere(&'a (dyn Fn(u64) -> bool + Sync)),
     /// There is a value.
     Exists,
+    /// For [`Field::Remainder`]: there is an attribute with this key. Sources that do not know answer
+    /// [`TraceSet::All`].
+    Key(&'a str),
 }
 
 /// Spans of one operation that started in one minute.
