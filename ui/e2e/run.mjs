@@ -232,6 +232,27 @@ test('the minimap window is dragged', async (page) => {
   assert.ok(Math.abs(moved.x - w.x - 100) < 3 && Math.abs(moved.width - w.width) < 2, `${w.x} → ${moved.x}`);
 });
 
+test('two fingers zoom the time, one pans it', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await page.waitForSelector('.wf-row');
+  const box = await page.locator('.scroll').boundingBox();
+  const cdp = await page.context().newCDPSession(page);
+  const touch = (type, ...xs) => cdp.send('Input.dispatchTouchEvent', { type, touchPoints: xs.map((x, id) => ({ x: box.x + x, y: box.y + 150, id })) });
+  await touch('touchStart', 700);
+  await touch('touchStart', 700, 800);
+  for (let i = 1; i <= 5; i++) await touch('touchMove', 700 - i * 20, 800 + i * 20);
+  await touch('touchEnd');
+  await page.waitForSelector('.window');
+  const before = await page.locator('.window').boundingBox();
+  assert.ok(before.width < 1280 * 0.5, `window of ${before.width}`);
+  await touch('touchStart', 700);
+  for (let i = 1; i <= 5; i++) await touch('touchMove', 700 - i * 20);
+  await touch('touchEnd');
+  await page.waitForTimeout(100);
+  const after = await page.locator('.window').boundingBox();
+  assert.ok(after.x > before.x + 5 && Math.abs(after.width - before.width) < 2, `${before.x} → ${after.x}`);
+});
+
 test('search counts, marks and walks the matches', async (page) => {
   await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
   await page.waitForSelector('.wf-row');

@@ -1,6 +1,6 @@
 /**
- * Colours of services: the same name has the same colour on every page, and within one trace two services share one
- * only when there are more services than colours. Red is left to errors.
+ * Colours of services: a name leads to the same colour on every page; only where two services of one trace would share it
+ * does the later one move on to a free colour. Red is left to errors.
  */
 
 export const PALETTE_SIZE = 20;

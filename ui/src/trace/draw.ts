@@ -94,7 +94,7 @@ function drawBar(ctx: CanvasRenderingContext2D, f: Frame, row: number, axisPx: n
   const bar = barOf(t, span, view, axisPx);
   const error = t.status[span] === STATUS_ERROR;
   const faded = f.searching && indexIn(f.matches, span) < 0;
-  ctx.globalAlpha = faded ? 0.28 : 1;
+  ctx.globalAlpha = faded ? 0.4 : 1;
 
   if (bar.x + bar.width < 0 || bar.x > axisPx) {
     drawArrow(ctx, bar.x > axisPx ? axisPx - 6 : 6, mid, bar.x > axisPx ? 1 : -1, error ? theme.error : color);
@@ -212,6 +212,7 @@ function drawDurationText(
   const { trace: t, theme } = f;
   const text = formatDuration(t.duration[span]!);
   const width = ctx.measureText(text).width;
+  ctx.globalAlpha = Math.max(ctx.globalAlpha, 0.65);
   ctx.fillStyle = error ? theme.error : theme.muted;
   if (x1 + 6 + width <= axisPx + AXIS_AIR_PX) ctx.fillText(text, x1 + 5, mid + 0.5);
   else if (x0 - 6 - width >= 0) ctx.fillText(text, x0 - 5 - width, mid + 0.5);

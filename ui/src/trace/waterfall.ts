@@ -49,6 +49,8 @@ export class Waterfall {
   private drag: View | null = null;
   private scroll: Scroll;
   private frame = 0;
+  /** Where each finger is, pixels from the left of the window. */
+  private readonly touches = new Map<number, number>();
   private readonly ctx: CanvasRenderingContext2D;
   private readonly labels: Labels;
   private readonly resize: ResizeObserver;
@@ -348,6 +350,7 @@ export class Waterfall {
   private onPointerDown(e: PointerEvent): void {
     if (e.button > 1 || e.clientX > this.box.getBoundingClientRect().left + this.widthPx) return;
     const hit = this.hit(e);
+    if (e.pointerType === 'touch') this.onTouch(e);
     if (hit?.zone === 'label' || e.pointerType === 'touch') return this.onPress(e, hit);
     e.preventDefault();
     const x0 = e.clientX;
@@ -383,6 +386,34 @@ export class Waterfall {
     window.addEventListener('keydown', (k) => k.key === 'Escape' && end(true), { signal: up.signal });
   }
 
+  /** One finger pans the time (the browser scrolls the rows), two zoom it. */
+  private onTouch(e: PointerEvent): void {
+    this.touches.set(e.pointerId, e.clientX);
+    if (this.touches.size > 1) return;
+    const stop = new AbortController();
+    const moved = (m: PointerEvent) => {
+      if (!this.touches.has(m.pointerId)) return;
+      const [a0, b0] = [...this.touches.values()];
+      this.touches.set(m.pointerId, m.clientX);
+      const [a1, b1] = [...this.touches.values()];
+      const { durationNs } = this.trace;
+      if (b0 === undefined || b1 === undefined) {
+        this.setView(pan(this.view, ((a0! - a1!) / this.axisPx) * (this.view.to - this.view.from), durationNs));
+        return;
+      }
+      const middle = (a1! + b1) / 2 - this.box.getBoundingClientRect().left - this.labelPx;
+      const factor = Math.max(Math.abs(a0! - b0), 12) / Math.max(Math.abs(a1! - b1), 12);
+      this.setView(zoomAt(this.view, nsOf(this.view, middle, this.axisPx), factor, durationNs));
+    };
+    const ended = (u: PointerEvent) => {
+      this.touches.delete(u.pointerId);
+      if (this.touches.size === 0) stop.abort();
+    };
+    window.addEventListener('pointermove', moved, { signal: stop.signal });
+    window.addEventListener('pointerup', ended, { signal: stop.signal });
+    window.addEventListener('pointercancel', ended, { signal: stop.signal });
+  }
+
   private onPress(e: PointerEvent, hit: Hit | null): void {
     if (!hit || e.button !== 0) return;
     const span = this.rows.span(hit.row);
@@ -400,6 +431,7 @@ export class Waterfall {
     if (e.pointerType !== 'touch') return press();
     const up = new AbortController();
     window.addEventListener('pointerup', (u) => {
+      if (u.pointerId !== e.pointerId) return;
       up.abort();
       if (Math.hypot(u.clientX - e.clientX, u.clientY - e.clientY) < 10) press();
     }, { signal: up.signal });
