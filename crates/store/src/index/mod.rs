@@ -21,7 +21,7 @@ use std::path::Path;
 use format::{Kind, SectionWriter};
 use postings::{FieldPostings, Mode};
 pub use read::{Found, Index};
-pub use rollup::{EdgeTotals, Observation, Rollup};
+pub use rollup::{DurationCounts, EdgeCount, EdgeTotals, Observation, Rollup};
 use serde::{Deserialize, Serialize};
 use traces::TraceTableWriter;
 

@@ -317,6 +317,32 @@ impl Index {
         decoded.ok_or_else(|| self.file.damaged("its rollup is missing"))
     }
 
+    /// Durations by ten minutes and operation.
+    pub fn durations(&self, cache: &Cache) -> Result<Vec<rollup::DurationCounts>, SourceError> {
+        self.rollup(cache, Kind::Durations, rollup::read_durations)
+    }
+
+    /// Calls by minute and pair of services.
+    pub fn edges(&self, cache: &Cache) -> Result<Vec<rollup::EdgeCount>, SourceError> {
+        self.rollup(cache, Kind::Edges, rollup::read_edges)
+    }
+
+    fn rollup<T>(
+        &self,
+        cache: &Cache,
+        kind: Kind,
+        read: fn(&[u8], &[u8]) -> Option<Vec<T>>,
+    ) -> Result<Vec<T>, SourceError> {
+        let position = self.file.position((Kind::Operations, 0, 0));
+        // Not through the cache: it holds this section decoded.
+        let operations = position.map(|position| self.file.read(position)).transpose()?;
+        let section = self.bytes(cache, (kind, 0, 0))?;
+        operations
+            .zip(section)
+            .and_then(|(operations, section)| read(&operations, &section))
+            .ok_or_else(|| self.file.damaged(format!("its rollup {kind:?} does not decode")))
+    }
+
     /// Bytes of the index by what they are for.
     pub fn sizes(&self) -> Vec<(String, u64)> {
         let mut sizes = std::collections::BTreeMap::<String, u64>::new();

@@ -207,6 +207,92 @@ pub fn read_operations(bytes: &[u8]) -> Option<Vec<OperationCount>> {
     Some(operations)
 }
 
+/// How long the spans of one operation took that started within ten minutes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DurationCounts {
+    /// Start of the ten minutes, in minutes since the epoch.
+    pub minute: u64,
+    /// Service name.
+    pub service: Arc<str>,
+    /// Span name.
+    pub name: Arc<str>,
+    /// OTLP span kind.
+    pub kind: i32,
+    /// Bucket of the logarithm of the duration, and how many spans fell into it; ascending.
+    pub buckets: Vec<(u32, u64)>,
+}
+
+impl DurationCounts {
+    /// The duration in nanoseconds that a share `q` (0 to 1) of the spans did not exceed, within 1 %.
+    pub fn quantile_ns(&self, q: f64) -> f64 {
+        let spans: u64 = self.buckets.iter().map(|(_, spans)| spans).sum();
+        let rank = (q.clamp(0.0, 1.0) * spans.saturating_sub(1) as f64).round() as u64;
+        let mut below = 0;
+        let holding = self.buckets.iter().find(|(_, spans)| {
+            below += spans;
+            below > rank
+        });
+        holding.map_or(0.0, |(bucket, _)| bucket_duration_ns(*bucket))
+    }
+}
+
+/// Calls from one service to another in one minute.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgeCount {
+    /// Minutes since the epoch.
+    pub minute: u64,
+    /// Service that called.
+    pub caller: Arc<str>,
+    /// Service that was called.
+    pub callee: Arc<str>,
+    /// How often, how long.
+    pub totals: EdgeTotals,
+}
+
+/// Durations from their section and that of operations.
+pub fn read_durations(operations: &[u8], bytes: &[u8]) -> Option<Vec<DurationCounts>> {
+    let texts = read_texts(&mut Input::new(operations))?;
+    let mut input = Input::new(bytes);
+    let count = input.number()?;
+    let mut durations = Vec::new();
+    for _ in 0..count {
+        let minute = input.number()?.checked_mul(DURATION_MINUTES)?;
+        let service = texts.get(input.number32()? as usize)?.clone();
+        let name = texts.get(input.number32()? as usize)?.clone();
+        let kind = input.signed()? as i32;
+        let mut bucket = 0u32;
+        let mut buckets = Vec::new();
+        for _ in 0..input.number()? {
+            bucket = bucket.checked_add(input.number32()?)?;
+            buckets.push((bucket, input.number()?));
+        }
+        durations.push(DurationCounts { minute, service, name, kind, buckets });
+    }
+    Some(durations)
+}
+
+/// Edges from their section and that of operations.
+pub fn read_edges(operations: &[u8], bytes: &[u8]) -> Option<Vec<EdgeCount>> {
+    let texts = read_texts(&mut Input::new(operations))?;
+    let mut input = Input::new(bytes);
+    let count = input.number()?;
+    let mut edges = Vec::new();
+    for _ in 0..count {
+        edges.push(EdgeCount {
+            minute: input.number()?,
+            caller: texts.get(input.number32()? as usize)?.clone(),
+            callee: texts.get(input.number32()? as usize)?.clone(),
+            totals: EdgeTotals {
+                calls: input.number()?,
+                errors: input.number()?,
+                client_ns: input.number()?,
+                server_ns: input.number()?,
+            },
+        });
+    }
+    Some(edges)
+}
+
 fn read_texts(input: &mut Input<'_>) -> Option<Vec<Arc<str>>> {
     let count = input.number()?;
     let mut texts = Vec::new();
@@ -228,6 +314,18 @@ mod tests {
             assert!((back - duration as f64).abs() <= 0.010_001 * duration as f64, "{duration} became {back}");
         }
         assert_eq!(bucket_duration_ns(duration_bucket(0)), 0.0);
+    }
+
+    #[test]
+    fn edges_come_back() {
+        let mut rollup = Rollup::default();
+        let (cart, stock) = (rollup.code("cart"), rollup.code("stock"));
+        let call = EdgeTotals { calls: 1, errors: 1, client_ns: 9, server_ns: 5 };
+        rollup.add_edge(3 * MINUTE_NS, cart, stock, call);
+        rollup.add_edge(3 * MINUTE_NS, cart, stock, EdgeTotals { errors: 0, ..call });
+        let edges = read_edges(&rollup.operations_section(), &rollup.edges_section()).expect("edges");
+        let totals = EdgeTotals { calls: 2, errors: 1, client_ns: 18, server_ns: 10 };
+        assert_eq!(edges, [EdgeCount { minute: 3, caller: "cart".into(), callee: "stock".into(), totals }]);
     }
 
     #[test]

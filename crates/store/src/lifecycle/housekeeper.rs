@@ -57,7 +57,8 @@ impl Rate {
     }
 }
 
-/// Freezes heads that are old; the largest where memory is short; the oldest where the log is long.
+/// Freezes heads that are old; the largest where memory is short; the oldest where the log is long; all where the
+/// disk is full.
 fn freeze_due(core: &Core) {
     let now_ms = core.now_ms();
     let age_max_ms = core.config.head_age_max.as_millis() as u64;
@@ -70,10 +71,14 @@ fn freeze_due(core: &Core) {
         return;
     }
     let pressed = core.budget.take_pressed();
-    let long_log = core.wal.get().is_some_and(|wal| wal.status().bytes > core.config.wal_bytes_max);
+    let log = core.wal.get().map(|wal| wal.status()).unwrap_or_default();
+    let long_log = log.bytes > core.config.wal_bytes_max;
+    // Segments are a tenth of the log that they replace: sealing makes room on a full disk.
+    let refusing = log.refusal.is_some();
     let largest = pressed.then(|| free_to_seal.iter().max_by_key(|(_, open)| open.bytes())).flatten();
     let oldest = long_log.then(|| free_to_seal.iter().min_by_key(|(_, open)| open.first_frame)).flatten();
-    let old = free_to_seal.iter().filter(|(_, open)| open.opened_ms.saturating_add(age_max_ms) <= now_ms);
+    let old = |open: &OpenHead| open.opened_ms.saturating_add(age_max_ms) <= now_ms;
+    let old = free_to_seal.iter().filter(|(_, open)| refusing || old(open));
     for (key, _) in old.chain(largest).chain(oldest) {
         core.freeze(key.clone());
     }

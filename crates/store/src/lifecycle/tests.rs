@@ -147,6 +147,28 @@ async fn a_full_disk_turns_requests_away_until_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_disk_filled_by_the_log_is_relieved_by_sealing() {
+    let (dir, fs) = (tempfile::tempdir().unwrap(), SimFs::new(1));
+    let store = open(dir.path(), &fs);
+    fs.set_capacity(Some(3_000));
+    let mut acknowledged = 0;
+    for number in 0..30 {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while let Err(error) = append(&store, number).await {
+            assert!(matches!(error, AppendError::Unavailable { .. }), "{error}");
+            assert!(std::time::Instant::now() < deadline, "no room was made: {:?}", store.status());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        acknowledged += 1;
+        assert_eq!(stored(&store).len(), acknowledged);
+    }
+    assert!(store.status().sealing.heads > 0);
+    drop(store);
+    fs.power_loss();
+    assert_eq!(stored(&open(dir.path(), &fs)), (0..30).map(|number| (number, SPANS)).collect());
+}
+
+#[tokio::test]
 async fn after_a_failed_fsync_nothing_is_acknowledged_until_the_next_start() {
     let (dir, fs) = (tempfile::tempdir().unwrap(), SimFs::new(1));
     let store = open(dir.path(), &fs);

@@ -119,6 +119,31 @@ fn trace(random: &mut Random, start: u64, spans: u64) -> Vec<SpanRecord> {
     records
 }
 
+/// Duration distributions and edges of segments, against a count over all rows.
+fn check_rollups(segments: &[Arc<Segment>], records: &[SpanRecord]) {
+    let mut spans = 0;
+    let mut slowest = 0f64;
+    let mut calls = 0;
+    for segment in segments {
+        for counts in segment.durations().expect("durations") {
+            spans += counts.buckets.iter().map(|(_, spans)| spans).sum::<u64>();
+            slowest = slowest.max(counts.quantile_ns(1.0));
+        }
+        calls += segment.edges().expect("edges").iter().map(|edge| edge.totals.calls).sum::<u64>();
+    }
+    assert_eq!(spans, records.len() as u64);
+    let expected = records.iter().map(|record| record.span.duration_ns()).max().unwrap_or_default() as f64;
+    assert!((slowest - expected).abs() <= 0.0101 * expected, "{slowest} for {expected}");
+
+    let service: BTreeMap<SpanId, &str> =
+        records.iter().map(|record| (record.span.span_id, record.resource.service_name())).collect();
+    let crossing = records.iter().filter(|record| {
+        let caller = record.span.parent_span_id.and_then(|parent| service.get(&parent));
+        caller.is_some_and(|caller| *caller != record.resource.service_name())
+    });
+    assert_eq!(calls, crossing.count() as u64);
+}
+
 fn head_of(records: &[SpanRecord]) -> Head {
     let head = Head::new(Signal::Traces);
     for batch in records.chunks(100) {
@@ -319,6 +344,9 @@ fn merging_keeps_every_field_of_every_row_and_finds_it_again() {
     assert_eq!(metas.len(), 1, "3,000 seconds from the hour on lie in one partition");
     assert_same(&content(&sealed), &expected);
     assert_eq!(operations(&sealed), operations(&whole.sources()));
+    let cache = Cache::new(1 << 20);
+    let opened: Vec<_> = metas.iter().map(|meta| Segment::open(dir.path(), meta, &cache).expect("open")).collect();
+    check_rollups(&opened, &records);
 
     // Three heads, sealed one by one, then compacted: split traces are joined.
     let mut segments = Vec::new();

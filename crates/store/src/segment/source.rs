@@ -12,7 +12,7 @@ use super::CHUNK_ROWS;
 use super::meta::SegmentMeta;
 use super::read::DataFile;
 use crate::cache::Cache;
-use crate::index::{Found, Index};
+use crate::index::{DurationCounts, EdgeCount, Found, Index};
 use crate::table::{
     AttrType, Chunk, Field, OperationCount, Signal, Source, SourceError, TermPredicate, TraceBlock, TraceSet,
 };
@@ -81,6 +81,16 @@ impl Segment {
     /// Bytes of the index by what they are for.
     pub fn index_sizes(&self) -> Vec<(String, u64)> {
         self.index.read().sizes()
+    }
+
+    /// Durations by ten minutes and operation.
+    pub fn durations(&self) -> Result<Vec<DurationCounts>, SourceError> {
+        self.ask(|index| index.durations(&self.cache))
+    }
+
+    /// Calls by minute and pair of services.
+    pub fn edges(&self) -> Result<Vec<EdgeCount>, SourceError> {
+        self.ask(|index| index.edges(&self.cache))
     }
 
     fn traces_in_chunks(&self, chunks: &[u32]) -> Result<RoaringBitmap, SourceError> {

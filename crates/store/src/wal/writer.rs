@@ -37,8 +37,10 @@ struct Shared<T> {
     inbox: Mutex<Inbox<T>>,
     arrived: Condvar,
     rotate: AtomicBool,
-    /// Oldest first; the last is the one being written, if any is.
+    /// Oldest first.
     files: Mutex<Vec<WalFile>>,
+    /// The last of them is being written. Becomes true only with `files` locked.
+    writing: AtomicBool,
     status: Mutex<WalStatus>,
 }
 
@@ -67,6 +69,7 @@ impl<T: Send + 'static> Wal<T> {
             arrived: Condvar::new(),
             rotate: AtomicBool::new(false),
             files: Mutex::new(files),
+            writing: AtomicBool::new(false),
             status: Mutex::new(WalStatus::default()),
         });
         let dir = config.dir.clone();
@@ -123,8 +126,14 @@ impl<T: Send + 'static> Wal<T> {
     pub fn trim(&self, needed: u64) -> io::Result<()> {
         let mut files = self.shared.files.lock();
         loop {
-            let (Some(first), Some(second)) = (files.first(), files.get(1)) else { return Ok(()) };
-            if first.next > needed || second.first > needed {
+            let Some(first) = files.first() else { return Ok(()) };
+            // A file that cannot be read may hold any frame up to the next file.
+            let end = match files.get(1) {
+                Some(second) => second.first,
+                None if self.shared.writing.load(Ordering::Acquire) || first.damaged => return Ok(()),
+                None => first.next,
+            };
+            if first.next > needed || end > needed {
                 return Ok(());
             }
             let file = files.remove(0);
@@ -222,7 +231,7 @@ impl<T: Send + 'static> Writer<T> {
             if self.shared.rotate.swap(false, Ordering::AcqRel)
                 && self.current.as_ref().is_some_and(|current| current.durable >= ROTATE_BYTES_MIN)
             {
-                self.current = None;
+                self.end_file();
                 if let Err(refusal) = self.ready() {
                     tracing::warn!("{}", refusal.reason);
                 }
@@ -319,7 +328,7 @@ impl<T: Send + 'static> Writer<T> {
                 self.next_frame += group.len() as u64;
                 self.note_durable(group.len() as u64, bytes, sync_ns);
                 if full {
-                    self.current = None;
+                    self.end_file();
                 }
                 Ok((first, received_ms))
             }
@@ -411,11 +420,21 @@ impl<T: Send + 'static> Writer<T> {
         let mut files = self.shared.files.lock();
         files.retain(|file| file.path != path);
         files.push(WalFile { path: path.clone(), first, next: first, bytes, damaged: false });
+        self.shared.writing.store(true, Ordering::Release);
         Ok(Current { handle, path, salt, durable: bytes })
     }
 
+    fn end_file(&mut self) -> Option<Current> {
+        self.shared.writing.store(false, Ordering::Release);
+        self.current.take()
+    }
+
     fn cut_back(&self, path: &Path, length: u64) -> io::Result<()> {
-        let mut handle = self.fs.open(path)?;
+        let mut handle = match self.fs.open(path) {
+            // Given up meanwhile: all that was acknowledged in it is stored elsewhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
         handle.truncate(length)?;
         handle.sync()
     }
@@ -423,7 +442,7 @@ impl<T: Send + 'static> Writer<T> {
     /// Abandons the current file and decides whether the log can go on.
     fn failed(&mut self, error: &io::Error) -> Refusal {
         let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if let Some(current) = self.current.take() {
+        if let Some(current) = self.end_file() {
             self.cut = Some((current.path, current.durable));
         }
         // At once, so that even if the process ends now no replay finds what was not acknowledged.
