@@ -34,8 +34,8 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
                 return Err(error.into());
             }
         };
-        output::line(&crate::serve::ready_line(&running));
-        output::print(&invitation(&running, &args, &folder, shop.control_addr()));
+        let ready = crate::serve::ready_line(&running);
+        output::tell(&format!("{ready}\n{}", invitation(&running, &args, &folder, shop.control_addr())));
         let limit = async {
             match args.duration {
                 Some(duration) => tokio::time::sleep(duration).await,

@@ -12,6 +12,12 @@ pub fn print(text: &str) {
     }
 }
 
+/// Writes to standard output for whoever listens: a server goes on without a reader.
+pub fn tell(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Writes a line to standard output.
 pub fn line(text: &str) {
     print(&format!("{text}\n"));

@@ -30,7 +30,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
                 return Ok(true);
             }
         };
-        output::line(&ready_line(&running));
+        output::tell(&format!("{}\n", ready_line(&running)));
         let signal = tokio::select! {
             signal = ends.next() => signal,
             reason = running.failed() => {

@@ -89,7 +89,7 @@ async fn serve(files: &[PathBuf], traces: &[(TraceId, Vec<SpanRecord>)]) -> Resu
         text.push_str(&format!("  {url}/  and {} more\n", traces.len() - LISTED_MAX));
     }
     text.push_str("\nEnd it with Ctrl-C.\n");
-    output::print(&text);
+    output::tell(&text);
     ends.next().await;
     Ok(running.shutdown().await)
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
+use tracewell_ingest::ReceiverSnapshot;
 use tracewell_store::StoreStatus;
 use tracewell_store::table::Signal;
 
@@ -35,7 +36,7 @@ pub(crate) fn document(app: &App) -> Value {
             "otlpGrpc": app.listeners.otlp_grpc.map(|address| address.to_string()),
             "otlpHttp": app.listeners.otlp_http.map(|address| address.to_string()),
         },
-        "receivers": app.ingest.snapshot().receivers,
+        "receivers": app.ingest.snapshot().receivers.iter().map(receiver).collect::<Vec<_>>(),
         "storage": storage(&store),
         "queries": {
             "running": queries.running.load(Ordering::Relaxed),
@@ -49,6 +50,30 @@ pub(crate) fn document(app: &App) -> Value {
     if let Some(reason) = reason {
         document["notReadyReason"] = json!(reason);
     }
+    document
+}
+
+/// One receiver: its counters, refusals as plain counts by reason, and the last refusals in full.
+fn receiver(receiver: &ReceiverSnapshot) -> Value {
+    let mut document = serde_json::to_value(receiver).unwrap_or_default();
+    let mut latest: Option<(u64, Value)> = None;
+    for (index, signal) in receiver.signals.iter().enumerate() {
+        let mut last_errors = serde_json::Map::new();
+        for (reason, refused) in &signal.refused {
+            document["signals"][index]["refused"][*reason] = json!(refused.count);
+            let Some(last) = &refused.last else { continue };
+            let error = json!({
+                "reason": reason, "message": last.message, "peer": last.peer, "atUnixNano": last.at_unix_nano,
+            });
+            let at = last.at_unix_nano.parse().unwrap_or(0);
+            if latest.as_ref().is_none_or(|(newest, _)| at >= *newest) {
+                latest = Some((at, error.clone()));
+            }
+            last_errors.insert((*reason).to_owned(), error);
+        }
+        document["signals"][index]["lastErrors"] = Value::Object(last_errors);
+    }
+    document["lastError"] = latest.map_or(Value::Null, |(_, error)| error);
     document
 }
 
@@ -170,6 +195,31 @@ fn store_metrics(out: &mut Exposition, store: &StoreStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracewell_ingest::{LastError, RefusedSnapshot, SignalSnapshot};
+
+    #[test]
+    fn refusals_are_counts_and_the_last_of_them_is_told() {
+        let refused = |at: &str, message: &str| RefusedSnapshot {
+            count: 2,
+            last: Some(LastError { at_unix_nano: at.into(), peer: "127.0.0.1:9".into(), message: message.into() }),
+        };
+        let signal = SignalSnapshot {
+            signal: "traces",
+            requests: 5,
+            items_accepted: 1,
+            items_rejected: [("invalid_span_id", 3)].into(),
+            refused: [("malformed", refused("20", "newer")), ("too_large", refused("10", "older"))].into(),
+            bytes_received: 0,
+            bytes_decoded: 0,
+        };
+        let snapshot =
+            ReceiverSnapshot { name: "otlp_http", connections: 1, connections_open: 0, signals: vec![signal] };
+        let document = receiver(&snapshot);
+        assert_eq!(document["signals"][0]["refused"], json!({"malformed": 2, "too_large": 2}));
+        assert_eq!(document["signals"][0]["lastErrors"]["too_large"]["message"], "older");
+        assert_eq!(document["signals"][0]["itemsRejected"], json!({"invalid_span_id": 3}));
+        assert_eq!(document["lastError"]["reason"], "malformed");
+    }
 
     #[test]
     fn names_are_spelled_as_the_api_spells_them() {

@@ -97,13 +97,12 @@ fn receivers(status: &Value) -> Vec<Finding> {
                 for (reason, count) in signal["itemsRejected"].as_object().into_iter().flatten() {
                     refused.push(format!("left out {} of {kind}: {reason}", count.as_u64().unwrap_or(0)));
                 }
-                for (reason, of) in signal["refused"].as_object().into_iter().flatten() {
-                    let last = &of["last"];
+                for (reason, count) in signal["refused"].as_object().into_iter().flatten() {
+                    let last = &signal["lastErrors"][reason];
                     let message =
                         last["message"].as_str().map(|message| format!("; last: {message}")).unwrap_or_default();
                     let peer = last["peer"].as_str().map(|peer| format!(" ({peer})")).unwrap_or_default();
-                    refused
-                        .push(format!("refused {} times: {reason}{message}{peer}", of["count"].as_u64().unwrap_or(0)));
+                    refused.push(format!("refused {} times: {reason}{message}{peer}", count.as_u64().unwrap_or(0)));
                 }
             }
             let taken =
@@ -128,7 +127,8 @@ mod tests {
     fn refusals_are_shown_with_their_reason_and_last_message() {
         let status = json!({"receivers": [{"name": "otlp_http", "signals": [
             {"signal": "traces", "itemsAccepted": 12, "itemsRejected": {"invalid_trace_id": 2},
-             "refused": {"too_large": {"count": 3, "last": {"message": "the body is larger than 64 MiB", "peer": "127.0.0.1:9"}}}}]}]});
+             "refused": {"too_large": 3},
+             "lastErrors": {"too_large": {"message": "the body is larger than 64 MiB", "peer": "127.0.0.1:9"}}}]}]});
         let findings = receivers(&status);
         assert_eq!(findings[0].outcome, Outcome::Warning);
         assert_eq!(

@@ -286,6 +286,7 @@ fn the_server_says_how_it_is() {
         status["receivers"].as_array().unwrap().iter().find(|receiver| receiver["name"] == "otlp_http").unwrap();
     assert_eq!(receiver["signals"][0]["itemsAccepted"], 4, "{receiver}");
     assert!(receiver["signals"][0]["refused"].as_object().is_some_and(|reasons| !reasons.is_empty()), "{receiver}");
+    assert!(receiver["lastError"]["message"].is_string(), "{receiver}");
     let metrics = server.get("/metrics").text();
     let line = "tracewell_receiver_items_accepted_total{receiver=\"otlp_http\",signal=\"traces\"} 4";
     assert!(metrics.lines().any(|own| own == line), "{metrics}");

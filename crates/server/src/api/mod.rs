@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware;
-use axum::routing::post;
+use axum::routing::any;
 use tracewell_ingest::Endpoint;
 
 use crate::config::Config;
@@ -29,15 +29,24 @@ pub(crate) struct Route {
     pub(crate) handler: axum::routing::MethodRouter<App>,
 }
 
+/// Where OTLP comes in: over HTTP, and the methods of its gRPC services.
+const OTLP_PATHS: [&str; 5] = [
+    "/v1/traces",
+    "/v1/logs",
+    "/v1/metrics",
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+];
+
 /// All routes. `otlp` also takes spans here, so that one port is enough behind a proxy.
 pub(crate) fn router(app: App, config: &Config, otlp: Endpoint) -> Router {
     let mut router = Router::new();
     for Route { path, handler } in native::routes().into_iter().chain(tempo::routes()) {
         router = router.route(path, handler);
     }
-    for path in ["/v1/traces", "/v1/logs"] {
+    for path in OTLP_PATHS {
         let otlp = otlp.clone();
-        router = router.route(path, post(move |request: Request| receive(otlp, request)));
+        router = router.route(path, any(move |request: Request| receive(otlp, request)));
     }
     let hosts = AllowedHosts::new(app.listeners.http, &config.http.allowed_hosts);
     let origins = AllowedOrigins::new(&config.http.allowed_origins);

@@ -76,7 +76,9 @@ fn is_compressible(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default();
     let packed = kind.starts_with("image/") && kind != "image/svg+xml" || kind.starts_with("font/");
-    !packed && !headers.contains_key(header::CONTENT_ENCODING)
+    // gRPC compresses messages by itself and has trailers, which must stay.
+    let grpc = kind.starts_with("application/grpc");
+    !packed && !grpc && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
 /// Compresses what the routes answer.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tracewell_wire::otlp::{encode_traces_data, json as otlp_json};
@@ -43,13 +43,18 @@ pub(super) async fn trace(
     app.queries
         .run(move |budget| {
             let trace = engine::trace(&work, &tenant, id, budget)?.ok_or_else(|| trace_not_found(id))?;
-            Ok(if protobuf {
+            let mut response = if protobuf {
                 ([(header::CONTENT_TYPE, PROTOBUF)], encode_traces_data(&trace.spans)).into_response()
             } else {
                 let mut body = Vec::with_capacity(512 * trace.spans.len());
                 otlp_json::write_traces(&trace.spans, otlp_json::Style::Otlp, &mut body);
                 ([(header::CONTENT_TYPE, "application/json")], body).into_response()
-            })
+            };
+            // OTLP has no place for what could not be read.
+            for warning in trace.warnings.iter().filter_map(|warning| HeaderValue::from_str(warning).ok()) {
+                response.headers_mut().append("tracewell-warning", warning);
+            }
+            Ok(response)
         })
         .await
 }
