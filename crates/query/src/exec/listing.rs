@@ -16,6 +16,7 @@ use super::{
 };
 use crate::QueryError;
 use crate::error::Halt;
+use crate::plan::of_remainder;
 
 /// Nanoseconds in a minute, the unit in which operations are counted.
 const MINUTE_NS: u64 = 60_000_000_000;
@@ -291,7 +292,7 @@ pub fn attribute_values(
                 column_values(source, &field, column_type_name(kind), wanted, meter, &mut counts)?;
             }
             if source.has_remainder() {
-                packed_values(source, &Field::Remainder, wanted, meter, &mut counts)?;
+                remainder_values(source, wanted, meter, &mut counts)?;
             }
             Ok(())
         }
@@ -326,7 +327,7 @@ fn column_values(
     }
     // The index has no list of them: look at the rows.
     let mut found: HashMap<String, (u32, u64)> = HashMap::new();
-    each_value_of_row(source, field, meter, |ordinal, value| {
+    each_value_of_row(source, field, &TraceSet::All, meter, |ordinal, value| {
         if !value.starts_with(wanted.prefix) {
             return;
         }
@@ -346,10 +347,11 @@ fn column_values(
     Ok(())
 }
 
-/// Calls `visit` with the trace and the value, as text, of every row that has one.
+/// Calls `visit` with the trace and the value, as text, of every row of the traces that has one.
 fn each_value_of_row(
     source: &dyn Source,
     field: &Field,
+    traces: &TraceSet,
     meter: &Meter<'_>,
     mut visit: impl FnMut(u32, &str),
 ) -> Result<(), Halt> {
@@ -359,6 +361,9 @@ fn each_value_of_row(
         let block = source.trace_block(block)?;
         for (within, rows) in block.rows.iter().enumerate() {
             let ordinal = block.first_ordinal + within as u32;
+            if matches!(traces, TraceSet::Some { traces, .. } if !traces.contains(ordinal)) {
+                continue;
+            }
             for (index, rows) in super::walk::by_chunk(source, rows) {
                 let Some(chunk) = columns.chunk(slot, index)? else { continue };
                 for row in rows.iter() {
@@ -374,7 +379,33 @@ fn each_value_of_row(
     Ok(())
 }
 
-/// Adds the values of a key within resources, scopes or remainders.
+/// Adds the values of a key that has no column of its own.
+fn remainder_values(
+    source: &dyn Source,
+    wanted: Wanted<'_>,
+    meter: &Meter<'_>,
+    counts: &mut Counts,
+) -> Result<(), Halt> {
+    let traces = of_remainder(source, wanted.key)?;
+    let mut found: HashMap<(String, &'static str), (u32, u64)> = HashMap::new();
+    each_value_of_row(source, &Field::Remainder, &traces, meter, |ordinal, text| {
+        for attribute in attributes_in(&Field::Remainder, text).into_iter().filter(|found| found.key == wanted.key) {
+            let value = value_text(&attribute.value);
+            if value.starts_with(wanted.prefix) && found.len() < VALUES_MAX {
+                let entry = found.entry((value, type_name(&attribute.value))).or_insert((ordinal, 1));
+                if entry.0 != ordinal {
+                    *entry = (ordinal, entry.1 + 1);
+                }
+            }
+        }
+    })?;
+    for (value, (_, traces)) in found {
+        *counts.entry(value).or_default() += traces;
+    }
+    Ok(())
+}
+
+/// Adds the values of a key within resources or scopes.
 fn packed_values(
     source: &dyn Source,
     field: &Field,

@@ -309,3 +309,11 @@ fn of_attribute(source: &dyn Source, key: &str, test: &Test) -> Result<TraceSet,
     }
     Ok(TraceSet::Some { traces: all, exact: all_exact })
 }
+
+/// Traces with a row whose remainder may hold `key`. Inexact: an empty value counts as not set.
+pub(crate) fn of_remainder(source: &dyn Source, key: &str) -> Result<TraceSet, SourceError> {
+    match source.postings(&Field::Remainder, &TermPredicate::Key(key))? {
+        TraceSet::All => Ok(inexact(source.postings(&Field::Remainder, &TermPredicate::Exists)?)),
+        set => Ok(inexact(set)),
+    }
+}

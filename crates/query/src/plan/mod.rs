@@ -15,7 +15,7 @@ mod test;
 mod value;
 
 pub(crate) use expr::{Expr, SpanView};
-pub(crate) use index::{candidates, code, number, types_of};
+pub(crate) use index::{candidates, code, number, of_remainder, types_of};
 pub(crate) use pred::{DictTest, Leaf, LeafKind, ListTest, Need, Pred};
 pub(crate) use program::{Bound, Program, Scalar, Shape, Spans, Step};
 pub(crate) use test::{Test, TestKind, Verdict, satisfies};

@@ -261,9 +261,8 @@ impl Source for Memory {
             let holds = match (cell, predicate) {
                 (None, _) => false,
                 (Some(_), TermPredicate::Exists) => true,
-                (Some(Cell::Text(list)), TermPredicate::Key(key)) => {
-                    let attributes = tracewell_wire::otlp::json::attributes_from_json(list).unwrap_or_default();
-                    attributes.iter().any(|attribute| attribute.key == *key)
+                (Some(Cell::Text(text)), TermPredicate::Key(key)) => {
+                    json::attributes_from_json(text).unwrap().iter().any(|attribute| attribute.key == *key)
                 }
                 (Some(Cell::Text(text)), TermPredicate::Text(wanted)) => text == wanted,
                 (Some(Cell::Text(text)), TermPredicate::TextWhere(wanted)) => wanted(text),
