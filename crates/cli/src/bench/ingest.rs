@@ -24,7 +24,7 @@ const TRIES_MAX: u32 = 60;
 /// Longest wait until all acknowledged spans are counted.
 const VISIBLE_MAX: Duration = Duration::from_secs(30);
 /// The server counts as quiet when for this long it used less than [`QUIET_SHARE`] of a core and no file changed.
-const QUIET_FOR: Duration = Duration::from_secs(3);
+const QUIET_FOR: Duration = Duration::from_secs(20);
 const QUIET_SHARE: f64 = 0.03;
 
 /// Runs the command.
