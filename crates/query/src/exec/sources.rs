@@ -1,7 +1,8 @@
 //! The sources of one query: finding the parts of a trace, and living with a source that cannot be read.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracewell_model::TraceId;
 use tracewell_store::table::{Field, Rows, Signal, Source, SourceError, TraceEntry};
@@ -62,7 +63,12 @@ pub(crate) struct Sources<'a> {
     all: Vec<&'a dyn Source>,
     broken: Vec<AtomicBool>,
     warnings: Mutex<Vec<String>>,
+    /// Traces that lie in more than one source, where that was found out for all at once.
+    split: OnceLock<HashSet<TraceId>>,
 }
+
+/// Traces whose ids are held at the same time at most, to find those that are split.
+const SPLIT_TRACES_MAX: u64 = 8 << 20;
 
 impl<'a> Sources<'a> {
     pub fn new(sources: &'a [Arc<dyn Source>], signal: Signal) -> Self {
@@ -72,7 +78,7 @@ impl<'a> Sources<'a> {
             .filter(|source| source.signal() == signal && source.rows() > 0)
             .collect();
         let broken = all.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { all, broken, warnings: Mutex::default() }
+        Self { all, broken, warnings: Mutex::default(), split: OnceLock::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -85,6 +91,26 @@ impl<'a> Sources<'a> {
 
     pub fn iter(&self) -> impl Iterator<Item = (usize, &'a dyn Source)> + '_ {
         self.all.iter().copied().enumerate().filter(|(index, _)| !self.is_broken(*index))
+    }
+
+    /// Finds out which traces lie in more than one source. Worth it before many traces are asked for their other parts;
+    /// does nothing where there are too many of them, or a source cannot be read.
+    pub fn learn_split(&self) {
+        let traces: u64 = self.all.iter().map(|source| u64::from(source.trace_count())).sum();
+        if self.len() < 2 || traces > SPLIT_TRACES_MAX || self.split.get().is_some() {
+            return;
+        }
+        let mut ids: Vec<TraceId> = Vec::with_capacity(traces as usize);
+        for source in &self.all {
+            for block in 0..source.trace_blocks() {
+                let Ok(block) = source.trace_block(block) else { return };
+                ids.extend(block.entries.iter().map(|entry| entry.trace_id));
+            }
+        }
+        ids.sort_unstable();
+        let split = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        // Another thread can only have found the same.
+        self.split.get_or_init(|| split);
     }
 
     pub fn is_broken(&self, index: usize) -> bool {
@@ -123,6 +149,10 @@ impl<'a> Sources<'a> {
     /// The parts of a trace in all sources but `except`; sources that cannot be read are given up.
     pub fn other_parts(&self, trace_id: &TraceId, except: usize) -> Vec<Part> {
         let mut parts = Vec::new();
+        let only_there = self.split.get().is_some_and(|split| except < self.len() && !split.contains(trace_id));
+        if only_there {
+            return parts;
+        }
         for (index, source) in self.iter().filter(|(index, _)| *index != except) {
             let part = source
                 .find_trace(trace_id)

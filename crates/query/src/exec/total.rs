@@ -13,6 +13,9 @@ use super::{Stop, Total};
 use crate::error::Halt;
 use crate::plan::{Bound, Need, Pred, Shape};
 
+/// Blocks of traces to count from which it pays to find out first which traces lie in several sources.
+const SPLIT_BLOCKS: usize = 64;
+
 impl<'a> Engine<'a> {
     /// Counts all matching traces, on several threads. `known` of them have been found already: the count is never less.
     pub fn count(&self, known: u64) -> Total {
@@ -20,6 +23,9 @@ impl<'a> Engine<'a> {
             return Total { value: value.max(known), exact: true };
         }
         let blocks = self.blocks();
+        if blocks.len() > SPLIT_BLOCKS {
+            self.sources.learn_split();
+        }
         let (next, total) = (AtomicUsize::new(0), AtomicU64::new(0));
         let stopped: Mutex<Option<Stop>> = Mutex::new(None);
         let work = || {
