@@ -272,11 +272,38 @@ impl<'a> Engine<'a> {
             }
             Shape::Trace(steps) => {
                 self.meter.check()?;
+                if let Some((filter, least)) = self.program.least
+                    && self.count_rows(walks, &parts, filter, &facts)? < least
+                {
+                    return Ok(None);
+                }
                 let trace = self.assemble(walks, &parts, &facts)?;
                 let matched = trace.run(self.program, steps).is_some_and(|spans| !spans.is_empty());
                 Ok(matched.then_some(Hit { facts, parts, selected: mask }))
             }
         }
+    }
+
+    /// How many rows a filter matches at most: tests of the tree pass, and what was received twice counts twice.
+    fn count_rows(
+        &self,
+        walks: &mut [Option<Walk<'a>>],
+        parts: &[Part],
+        filter: usize,
+        facts: &TraceFacts,
+    ) -> Result<u64, Stop> {
+        let mut count = 0;
+        for part in parts.iter().filter(|part| !self.sources.is_broken(part.source)) {
+            match self.walk(walks, part.source).matched_rows(1 << filter, &part.rows, facts) {
+                Ok(rows) => count += rows.len() as u64,
+                Err(halt) => {
+                    if let Some(stop) = self.halt(part.source, halt) {
+                        return Err(stop);
+                    }
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// The filters that match in a part; none where it cannot be read.

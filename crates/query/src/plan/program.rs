@@ -1,7 +1,9 @@
 //! The whole query, ready to run.
 
 use super::{Expr, Need, Pred};
-use crate::traceql::{Pipeline, Query, SpansetExpr, SpansetOp, Stage, Structural, StructuralForm};
+use crate::traceql::{
+    Aggregate, CompareOp, Pipeline, Query, SpansetExpr, SpansetOp, Stage, Structural, StructuralForm,
+};
 
 /// A compiled query.
 #[derive(Debug)]
@@ -11,6 +13,8 @@ pub(crate) struct Program {
     /// A condition that every matching trace satisfies: which filters must have matched some span.
     pub bound: Bound,
     pub shape: Shape,
+    /// A filter that must match at least so many spans of a trace, where the query begins by counting its spans.
+    pub least: Option<(usize, u64)>,
     /// How many leaves all filters have together.
     pub leaves: usize,
     /// Spans must overlap `[start, end)`, nanoseconds since the epoch.
@@ -48,7 +52,7 @@ pub(crate) enum Shape {
 #[derive(Debug)]
 pub(crate) enum Step {
     Spansets(Spans),
-    Scalar { op: crate::traceql::CompareOp, lhs: Scalar, rhs: Scalar },
+    Scalar { op: CompareOp, lhs: Scalar, rhs: Scalar },
     By(Vec<Expr>),
     Coalesce,
 }
@@ -67,7 +71,7 @@ pub(crate) enum Spans {
 #[derive(Debug)]
 pub(crate) enum Scalar {
     Const(f64),
-    Aggregate(crate::traceql::Aggregate, Option<Expr>),
+    Aggregate(Aggregate, Option<Expr>),
     Math(crate::traceql::MathOp, Box<Scalar>, Box<Scalar>),
     Negate(Box<Scalar>),
     /// Stages, then the number of what they leave.
@@ -118,7 +122,11 @@ impl Program {
             Bound::Always => builder.every_span(),
             bound => bound,
         };
-        Program { filters: builder.filters, bound, shape, leaves: builder.leaves, start, end }
+        let least = match &shape {
+            Shape::Trace(steps) => least(steps),
+            Shape::Rows => None,
+        };
+        Program { filters: builder.filters, bound, shape, least, leaves: builder.leaves, start, end }
     }
 
     /// The most that any filter needs, for the shape `Rows`.
@@ -247,6 +255,17 @@ impl Builder {
             Spans::Structural(_, _, lhs, rhs) => and(self.bound(lhs), self.bound(rhs)),
             Spans::Pipeline(steps) => self.bound_of_steps(steps),
         }
+    }
+}
+
+/// `{ … } | count() > 2` and its like: the filter, and how many spans it must match.
+fn least(steps: &[Step]) -> Option<(usize, u64)> {
+    let [Step::Spansets(Spans::Filter(filter)), Step::Scalar { op, lhs, rhs }, ..] = steps else { return None };
+    let (Scalar::Aggregate(Aggregate::Count, None), Scalar::Const(number)) = (lhs, rhs) else { return None };
+    match op {
+        CompareOp::Gt => Some((*filter, number.max(0.0) as u64 + 1)),
+        CompareOp::GtEq | CompareOp::Eq => Some((*filter, number.max(0.0).ceil() as u64)),
+        _ => None,
     }
 }
 
