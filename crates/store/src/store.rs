@@ -124,13 +124,6 @@ impl Store {
         self.0.status()
     }
 
-    /// Reports that a query found a file damaged, for the status; it is not merged any more.
-    pub fn report_damage(&self, error: &crate::table::SourceError) {
-        use crate::table::SourceError::{Damaged, Io};
-        let (Damaged { file, .. } | Io { file, .. }) = error;
-        self.0.core.note_damage(file, &error.to_string());
-    }
-
     /// Seals every head into segments and waits for it. Blocks.
     pub fn seal_now(&self) -> Result<(), StoreError> {
         self.0.seal_all(SEAL_WAIT_MAX)

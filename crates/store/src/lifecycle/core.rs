@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::StoreConfig;
 use crate::segment::SegmentMeta;
+use crate::table::SourceError;
 use crate::wal::{DiskFs, Fs, Wal};
 
 /// Damaged files that the status names.
@@ -202,6 +203,20 @@ impl Core {
             }
         }
         self.delete_files(ids);
+    }
+
+    /// Takes up what readers found damaged since the last look.
+    pub(crate) fn collect_damage(&self) {
+        let found: Vec<SourceError> = {
+            let view = self.view.read();
+            let segments = view.tables().flat_map(|(_, table)| &table.segments);
+            let unnoted = segments.filter(|held| !held.damaged.load(Ordering::Relaxed));
+            unnoted.filter_map(|held| held.segment.damage().cloned()).collect()
+        };
+        for error in found {
+            let (SourceError::Damaged { file, .. } | SourceError::Io { file, .. }) = &error;
+            self.note_damage(file, &error.to_string());
+        }
     }
 
     /// Remembers that a file does not read as it was written; its segment is served as far as it can be, and

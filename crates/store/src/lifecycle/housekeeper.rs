@@ -26,6 +26,7 @@ pub(crate) fn run(core: &Arc<Core>) {
         }
         let looked = catch_unwind(AssertUnwindSafe(|| {
             freeze_due(core);
+            core.collect_damage();
             delete_retired(core);
             if tick.is_multiple_of(SLOW_TICKS) {
                 rate.sample(core);

@@ -104,6 +104,7 @@ impl Running {
     }
 
     pub(crate) fn status(&self) -> StoreStatus {
+        self.core.collect_damage();
         status(&self.core, &self.opened)
     }
 

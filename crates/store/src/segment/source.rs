@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
@@ -25,6 +25,8 @@ pub struct Segment {
     index: RwLock<Arc<Index>>,
     /// Held while the index is made again; true when that was tried, which is once.
     repair: Mutex<bool>,
+    /// The first thing that did not read as it was written.
+    damage: OnceLock<SourceError>,
     cache: Arc<Cache>,
 }
 
@@ -47,6 +49,7 @@ impl Segment {
             index_path,
             index: RwLock::new(Arc::new(index)),
             repair: Mutex::new(repaired),
+            damage: OnceLock::new(),
             cache: Arc::clone(cache),
         }))
     }
@@ -62,10 +65,11 @@ impl Segment {
             let mut tried = self.repair.lock();
             let untouched = Arc::ptr_eq(&index, &self.index.read());
             if untouched && std::mem::replace(&mut *tried, true) {
-                return Err(error);
+                return Err(self.noted(error));
             }
             if untouched {
-                let repaired = repair_index(&error, &self.meta, &self.data, &self.cache, &self.index_path)?;
+                let repaired = repair_index(&error, &self.meta, &self.data, &self.cache, &self.index_path)
+                    .map_err(|error| self.noted(error))?;
                 *self.index.write() = Arc::new(repaired);
             }
         }
@@ -81,6 +85,16 @@ impl Segment {
     /// Bytes of the index by what they are for.
     pub fn index_sizes(&self) -> Vec<(String, u64)> {
         self.index.read().sizes()
+    }
+
+    fn noted(&self, error: SourceError) -> SourceError {
+        self.damage.get_or_init(|| error.clone());
+        error
+    }
+
+    /// The first thing that was read and is not what was written, if any was.
+    pub fn damage(&self) -> Option<&SourceError> {
+        self.damage.get()
     }
 
     /// Durations by ten minutes and operation.
@@ -210,7 +224,7 @@ impl Source for Segment {
 
     fn chunk(&self, field: &Field, index: u32) -> Result<Option<Arc<Chunk>>, SourceError> {
         match self.data.column(field) {
-            Some(column) => self.data.chunk(&self.cache, column, index),
+            Some(column) => self.data.chunk(&self.cache, column, index).map_err(|error| self.noted(error)),
             None => Ok(None),
         }
     }

@@ -123,6 +123,7 @@ async fn a_flipped_bit_anywhere_in_a_segment_is_an_error_or_harmless_never_a_wro
             std::fs::write(victim, flipped).unwrap();
             let (store, report) = reopen(&config);
             quarantined += report.quarantined;
+            let before = errors;
             for source in store.sources(TENANT, Signal::Traces, None).iter().filter(|source| source.ordered()) {
                 for chunk in 0..source.rows().div_ceil(source.chunk_rows()) {
                     match source.chunk(&Field::SpanId, chunk) {
@@ -144,6 +145,10 @@ async fn a_flipped_bit_anywhere_in_a_segment_is_an_error_or_harmless_never_a_wro
                         Err(_) => errors += 1,
                     }
                 }
+            }
+            if errors > before {
+                let name = victim.to_string_lossy().into_owned();
+                assert!(store.status().damaged.iter().any(|damaged| name.ends_with(&damaged.file)), "{name}");
             }
         }
         std::fs::write(victim, &bytes).unwrap();
