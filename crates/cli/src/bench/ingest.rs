@@ -119,6 +119,7 @@ async fn measure(args: &IngestArgs, data_dir: Option<&Path>) -> anyhow::Result<R
     source.finish()?;
     let last = tally.last.context("nothing was sent")?;
     let cpu_loaded = target.cpu_seconds()?;
+    let memory_loading_bytes = target.pid.map(process::memory_peak_bytes).transpose()?;
     let visibility = match &mut api {
         Some(api) => Some(wait_until_visible(api, before + tally.spans - tally.rejected, last).await?),
         None => None,
@@ -147,6 +148,7 @@ async fn measure(args: &IngestArgs, data_dir: Option<&Path>) -> anyhow::Result<R
         acknowledgements: Acknowledgements::new(tally.latencies_us),
         visibility,
         background,
+        memory_loading_bytes,
         memory_peak_bytes,
         usage,
         shutdown,

@@ -40,7 +40,9 @@ pub struct Report {
     pub visibility: Option<Visibility>,
     /// Work after the load.
     pub background: Option<Background>,
-    /// Largest resident memory.
+    /// Largest resident memory while loading.
+    pub memory_loading_bytes: Option<u64>,
+    /// The same with the work after it.
     pub memory_peak_bytes: Option<u64>,
     /// What lies on the disk.
     pub usage: Option<Usage>,
@@ -146,6 +148,7 @@ impl Report {
             "visibility": self.visibility.as_ref().map(|seen| json!({
                 "expectedSpans": seen.expected, "countedSpans": seen.counted, "afterMs": seen.after.as_secs_f64() * 1e3,
             })),
+            "memoryLoadingBytes": self.memory_loading_bytes,
             "memoryPeakBytes": self.memory_peak_bytes,
             "shutdownMs": self.shutdown.map(|took| took.as_secs_f64() * 1e3),
             "disk": self.usage.as_ref().map(|usage| json!({
@@ -206,8 +209,8 @@ impl fmt::Display for Report {
                 seen.counted, seen.expected
             )?;
         }
-        if let Some(bytes) = self.memory_peak_bytes {
-            writeln!(f, "memory           {:.0} MiB at most", mib(bytes))?;
+        if let (Some(loading), Some(peak)) = (self.memory_loading_bytes, self.memory_peak_bytes) {
+            writeln!(f, "memory           {:.0} MiB at most while loading, {:.0} MiB in all", mib(loading), mib(peak))?;
         }
         if let Some(took) = self.shutdown {
             writeln!(f, "shutdown         {:.2} s", took.as_secs_f64())?;
