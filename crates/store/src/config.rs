@@ -76,7 +76,7 @@ impl StoreConfig {
             zstd_level: (1, 1),
             retention_age: Some(Duration::from_secs(7 * 86_400)),
             retention_bytes: None,
-            cache_bytes: 192 << 20,
+            cache_bytes: 128 << 20,
             tenants_max: 1_000,
             seal_threads: (cores / 4).max(1),
             close_seal_max: Duration::from_millis(3_500),

@@ -1,7 +1,7 @@
 //! The real binary under test: started on free ports with a folder of its own, asked over HTTP, ended with a signal.
 //!
-//! ```no_run
-//! # use tracewell_testkit::server::{Server, otlp_trace};
+//! ```text
+//! use tracewell_testkit::server::{Server, otlp_trace};
 //! let server = Server::builder(env!("CARGO_BIN_EXE_tracewell_in_your_crate")).start();
 //! server.post_otlp(&otlp_trace("4bf92f3577b34da6a3ce929d0e0e4736", &[("00f067aa0ba902b7", "", "gateway", "GET /")]));
 //! let page = server.search("{ resource.service.name = \"gateway\" }");

@@ -216,7 +216,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         path: "store.cache_max",
-        default: "192MiB",
+        default: "128MiB",
         doc: "Memory for decoded pieces of segments, which makes repeated questions fast.",
         apply: |config, value| {
             store(&mut config.store.cache_bytes_max, value.read(|text| size_in(text, 1 << 20, 1 << 42)))

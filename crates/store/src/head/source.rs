@@ -18,6 +18,9 @@ use crate::table::{
 /// Nanoseconds in a minute.
 const MINUTE_NS: u64 = 60_000_000_000;
 
+/// Minute, service code, name code, kind and status.
+type OperationKey = (u64, u32, u32, u64, u64);
+
 /// The first rows of a block. The block may grow behind them.
 pub struct BlockSource {
     block: SharedBlock,
@@ -111,7 +114,7 @@ impl BlockSource {
             Some(Chunk::Str { codes, .. }) => codes[row],
             _ => NO_CODE,
         };
-        let mut counts: HashMap<(u64, u32, u32, u64, u64), (u64, u64)> = HashMap::new();
+        let mut counts: HashMap<OperationKey, (u64, u64)> = HashMap::new();
         for row in 0..rows {
             let key = (
                 bits(&starts, row) / MINUTE_NS,

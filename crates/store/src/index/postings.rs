@@ -58,7 +58,12 @@ struct List {
 }
 
 impl List {
+    /// Adds an ordinal that is not below the last one; the last one itself is there already: a trace may reach from
+    /// one row group into the next.
     fn push(&mut self, ordinal: u32) {
+        if self.count > 0 && ordinal + 1 == self.next {
+            return;
+        }
         put(&mut self.bytes, u64::from(ordinal - self.next));
         self.next = ordinal + 1;
         self.count += 1;
@@ -143,9 +148,7 @@ impl FieldPostings {
     fn note_rows(&mut self, ordinals: impl Iterator<Item = u32>) {
         for ordinal in ordinals {
             self.rows += 1;
-            if self.exists.count == 0 || ordinal + 1 != self.exists.next {
-                self.exists.push(ordinal);
-            }
+            self.exists.push(ordinal);
         }
     }
 
@@ -202,10 +205,7 @@ impl FieldPostings {
         }
         for (code, ordinal) in held() {
             for list in &lists_of_code[*code as usize] {
-                let list = &mut self.lists[*list as usize];
-                if list.count == 0 || ordinal + 1 != list.next {
-                    list.push(*ordinal);
-                }
+                self.lists[*list as usize].push(*ordinal);
             }
         }
     }
@@ -233,10 +233,7 @@ impl FieldPostings {
         }
         for row in (0..values.len()).filter(|row| is_held(*row)) {
             let list = list_of(&mut self.terms, &mut self.lists, &values[row].to_be_bytes());
-            let list = &mut self.lists[list as usize];
-            if list.count == 0 || ordinals[row] + 1 != list.next {
-                list.push(ordinals[row]);
-            }
+            self.lists[list as usize].push(ordinals[row]);
             if self.lists.len() > NUMBERS {
                 self.mode = Mode::Exists;
                 self.terms = HashMap::new();

@@ -36,6 +36,9 @@ pub enum Found {
     Chunks(Vec<u32>),
 }
 
+/// Whether a term's bytes satisfy a predicate.
+type TermTest<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
+
 /// Chunks in a row group.
 const GROUP_CHUNKS: u32 = crate::segment::GROUP_ROWS / crate::segment::CHUNK_ROWS;
 
@@ -193,7 +196,7 @@ impl Index {
         if rows == 0 {
             return Ok(Found::Traces(RoaringBitmap::new()));
         }
-        let matches: Box<dyn Fn(&[u8]) -> bool> = match (predicate, mode) {
+        let matches: TermTest<'_> = match (predicate, mode) {
             (TermPredicate::Exists, _) => {
                 return Ok(Found::Traces(self.list(cache, number, &Pointer::At(0, 0))?));
             }

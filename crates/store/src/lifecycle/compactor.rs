@@ -9,6 +9,7 @@ use super::StoreError;
 use super::core::{Core, row_of};
 use super::plan::{Mood, Plan, plan};
 use super::view::{Held, Key};
+use crate::cache::Cache;
 use crate::catalog::{CatalogError, Change, SegmentSet, write_set};
 use crate::merge;
 use crate::segment::{Segment, WriteError};
@@ -19,6 +20,8 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(30);
 /// Added to the thread's nice value, so that ingest and queries go first.
 const NICE: i32 = 10;
 const COMMIT_ATTEMPTS: u32 = 5;
+/// Decoded pieces of the segments being merged that are kept at a time.
+const MERGE_CACHE_BYTES: u64 = 24 << 20;
 
 /// The thread's body.
 pub(crate) fn run(core: &Arc<Core>) {
@@ -100,7 +103,12 @@ fn choose(core: &Core, mood: Mood) -> Option<(Key, Plan, Vec<Arc<Held>>)> {
 
 fn merge_inputs(core: &Core, key: &Key, plan: &Plan, inputs: &[Arc<Held>]) -> Result<(), StoreError> {
     core.check_room(inputs.iter().map(|held| held.row.size_bytes()).sum())?;
-    let sources: Vec<Arc<dyn Source>> = inputs.iter().map(|held| held.segment.clone() as Arc<dyn Source>).collect();
+    // Opened anew, over a cache of their own: a merge reads everything once, which must not push out what queries use.
+    let cache = Cache::new(MERGE_CACHE_BYTES);
+    let sources = inputs
+        .iter()
+        .map(|held| Ok(Segment::open(&core.segments_dir, held.segment.meta(), &cache)? as Arc<dyn Source>))
+        .collect::<Result<Vec<_>, SourceError>>()?;
     // What waits to be deleted was replaced by inputs of this merge at the latest, and must not come back to life
     // when the catalog is lost before it is deleted.
     let waiting = core.retired.lock().iter().map(|held| held.row.id).collect::<Vec<_>>();

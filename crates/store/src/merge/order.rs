@@ -99,7 +99,7 @@ impl Order {
         }
         let loose = loose.into_iter().map(|(_, source, row)| (source, row)).collect();
         assign_partitions(&mut traces, partition_ns.max(1), max_partitions.max(1));
-        traces.sort_by(|a, b| (a.partition, a.start, a.id).cmp(&(b.partition, b.start, b.id)));
+        traces.sort_by_key(|trace| (trace.partition, trace.start, trace.id));
         Ok(Self { pieces, loose, traces })
     }
 

@@ -37,13 +37,23 @@ impl Cursor {
         Self { source: Arc::clone(source), field, chunk_rows: source.chunk_rows(), held: None }
     }
 
-    fn bits(&mut self, row: u32) -> Result<Option<u64>, WriteError> {
+    /// The chunk that holds a row, if any of its rows has a value.
+    fn seek(&mut self, row: u32) -> Result<Option<&Chunk>, WriteError> {
         let wanted = row / self.chunk_rows;
         if self.held.as_ref().is_none_or(|(chunk, _)| *chunk != wanted) {
             self.held = Some((wanted, self.source.chunk(&self.field, wanted)?));
         }
-        let chunk = self.held.as_ref().and_then(|(_, chunk)| chunk.as_ref());
-        Ok(chunk.and_then(|chunk| chunk.bits((row % self.chunk_rows) as usize)))
+        Ok(self.held.as_ref().and_then(|(_, chunk)| chunk.as_deref()))
+    }
+
+    fn bits(&mut self, row: u32) -> Result<Option<u64>, WriteError> {
+        let within = (row % self.chunk_rows) as usize;
+        Ok(self.seek(row)?.and_then(|chunk| chunk.bits(within)))
+    }
+
+    fn text(&mut self, row: u32) -> Result<Arc<str>, WriteError> {
+        let within = (row % self.chunk_rows) as usize;
+        Ok(Arc::from(self.seek(row)?.and_then(|chunk| chunk.text(within)).unwrap_or_default()))
     }
 }
 
@@ -56,6 +66,8 @@ pub struct RowFinder<'a> {
     parent_id: Vec<Cursor>,
     parent_distance: Vec<Cursor>,
     status: Vec<Cursor>,
+    service: Vec<Cursor>,
+    name: Vec<Cursor>,
 }
 
 /// A span while its trace is put together.
@@ -79,6 +91,8 @@ impl<'a> RowFinder<'a> {
             parent_id: cursors(Field::ParentSpanId),
             parent_distance: cursors(Field::ParentDistance),
             status: cursors(Field::StatusCode),
+            service: cursors(Field::Service),
+            name: cursors(Field::Name),
         }
     }
 
@@ -112,6 +126,16 @@ impl<'a> RowFinder<'a> {
                 let status = self.status[usize::from(span.at.source)].bits(span.at.row)?;
                 entry.errors += u32::from(self.signal == Signal::Traces && status == Some(2));
             }
+        }
+        if self.signal == Signal::Traces {
+            // The earliest span without a parent, whichever piece it came with.
+            entry.root = match loaded.iter().find(|span| span.parent.is_none()) {
+                Some(Loaded { at, .. }) => {
+                    let cursor = usize::from(at.source);
+                    Some((self.service[cursor].text(at.row)?, self.name[cursor].text(at.row)?))
+                }
+                None => None,
+            };
         }
         link_parents(&loaded, out);
         Ok(Some(entry))

@@ -390,6 +390,50 @@ fn merging_keeps_every_field_of_every_row_and_finds_it_again() {
 }
 
 #[test]
+fn postings_are_right_for_traces_that_reach_across_row_groups() {
+    let mut records = Vec::new();
+    for number in 0..u64::from(GROUP_ROWS) * 2 + 5_000 {
+        let trace = number / 3_000 + 1;
+        let status = if number % 700 == 0 { 500 } else { 200 };
+        records.push(SpanRecord {
+            span: Span {
+                trace_id: TraceId(u128::from(trace).to_be_bytes()),
+                span_id: SpanId::from_u64(number + 1),
+                name: format!("operation {}", trace % 5),
+                start_unix_nano: number,
+                end_unix_nano: number + 1,
+                attributes: vec![
+                    KeyValue::new("http.response.status_code", status),
+                    KeyValue::new("tags", Value::Array(Vec::new())),
+                ],
+                ..Span::default()
+            },
+            ..SpanRecord::default()
+        });
+    }
+    let dir = tempfile::tempdir().expect("folder");
+    let (_, segments) = merged(&head_of(&records).sources(), dir.path(), &mut 0);
+    let segment = segments[0].as_ref();
+    assert!(segment.rows() > 2 * GROUP_ROWS);
+    let found = |field: &Field, predicate: TermPredicate<'_>| -> Vec<u32> {
+        match segment.postings(field, &predicate).expect("postings") {
+            TraceSet::Some { traces, exact: true } => traces.iter().collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let all: Vec<u32> = (0..segment.trace_count()).collect();
+    let status = Field::attr("http.response.status_code", AttrType::Int);
+    assert_eq!(found(&status, TermPredicate::BitsWhere(&|bits| bits == 200)), all);
+    let failed: BTreeSet<u32> =
+        (0..records.len() as u32).filter(|number| number % 700 == 0).map(|number| number / 3_000).collect();
+    assert_eq!(found(&status, TermPredicate::BitsWhere(&|bits| bits == 500)), failed.into_iter().collect::<Vec<_>>());
+    assert_eq!(found(&status, TermPredicate::Exists), all);
+    assert_eq!(found(&Field::Remainder, TermPredicate::Key("tags")), all);
+    let first: Vec<u32> = all.iter().copied().filter(|ordinal| (ordinal + 1) % 5 == 1).collect();
+    assert_eq!(found(&Field::Name, TermPredicate::Text("operation 1")), first);
+}
+
+#[test]
 fn partitions_are_kept_apart_up_to_a_bound() {
     let mut random = Random(2);
     let mut records = Vec::new();

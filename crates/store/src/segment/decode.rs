@@ -114,13 +114,13 @@ pub fn delta(input: &mut Input<'_>, count: usize) -> Option<Vec<i64>> {
             for _ in 0..wanted {
                 while bits < width {
                     // Eight bytes at a time as long as there are so many.
-                    if let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
-                        if bits <= 63 {
-                            held |= u128::from(u64::from_le_bytes(eight)) << bits;
-                            bits += 64;
-                            at += 8;
-                            continue;
-                        }
+                    if let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from)
+                        && bits <= 63
+                    {
+                        held |= u128::from(u64::from_le_bytes(eight)) << bits;
+                        bits += 64;
+                        at += 8;
+                        continue;
                     }
                     held |= u128::from(*bytes.get(at)?) << bits;
                     bits += 8;
