@@ -60,9 +60,9 @@ impl StoreConfig {
         Self {
             data_dir: data_dir.into(),
             head_rows_max: 524_288,
-            head_bytes_max: 160 << 20,
+            head_bytes_max: 128 << 20,
             head_age_max: Duration::from_secs(120),
-            memory_bytes_max: 320 << 20,
+            memory_bytes_max: 256 << 20,
             append_wait_max: Duration::from_secs(5),
             wal_file_bytes: 256 << 20,
             wal_bytes_max: 1 << 30,

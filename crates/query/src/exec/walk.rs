@@ -100,6 +100,8 @@ pub(crate) struct Walk<'a> {
     exact: Vec<bool>,
     position: Position,
     bound: Option<u64>,
+    /// No span that takes less matches any filter.
+    duration_min_ns: u64,
 }
 
 enum Position {
@@ -130,7 +132,9 @@ impl<'a> Walk<'a> {
         let is_empty = matches!(&sets.union, TraceSet::Some { traces, .. } if traces.is_empty());
         let bound = (!is_empty).then(|| source.time_range().1.min(program.end.saturating_sub(1)));
         let whole = program.filters.iter().map(|_| [None, None]).collect();
-        Self { scan: Scan::new(source, program, meter), program, sets, whole, dense, exact, position, bound }
+        let duration_min_ns = program.filters.iter().map(|filter| filter.pred.duration_min_ns()).min().unwrap_or(0);
+        let scan = Scan::new(source, program, meter);
+        Self { scan, program, sets, whole, dense, exact, position, bound, duration_min_ns }
     }
 
     /// No trace that is still to be found starts later, within this source; `None` when all were found.
@@ -203,11 +207,19 @@ impl<'a> Walk<'a> {
             }));
         };
         self.bound = Some(entry.start);
-        if entry.start >= self.program.end || entry.end < self.program.start {
+        if self.is_out(entry) {
             return Ok(None);
         }
         let mask = self.mask(next, entry, rows, None)?;
         Ok((mask != 0).then(|| Found { ordinal: next, entry: entry.clone(), rows: rows.clone(), mask }))
+    }
+
+    /// Does the entry alone tell that no span matches: by the time range, or because the whole trace took less time than
+    /// any span that is asked for?
+    fn is_out(&self, entry: &TraceEntry) -> bool {
+        entry.start >= self.program.end
+            || entry.end < self.program.start
+            || entry.end.saturating_sub(entry.start) < self.duration_min_ns
     }
 
     /// Skips the traces that start after the time range, block by halves.
@@ -289,7 +301,7 @@ impl<'a> Walk<'a> {
         for ordinal in ordinals {
             let within = (ordinal - block.first_ordinal) as usize;
             let (Some(entry), Some(rows)) = (block.entries.get(within), block.rows.get(within)) else { continue };
-            if entry.start >= self.program.end || entry.end < self.program.start {
+            if self.is_out(entry) {
                 continue;
             }
             let mask = self.mask(ordinal, entry, rows, None)?;

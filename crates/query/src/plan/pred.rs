@@ -82,6 +82,28 @@ pub(crate) enum ListTest {
 }
 
 impl Pred {
+    /// No span that takes less than this, in nanoseconds, passes.
+    pub fn duration_min_ns(&self) -> u64 {
+        match self {
+            Pred::Const(_) => 0,
+            Pred::And(parts) => parts.iter().map(Self::duration_min_ns).max().unwrap_or(0),
+            Pred::Or(parts) => parts.iter().map(Self::duration_min_ns).min().unwrap_or(0),
+            Pred::Leaf(Leaf {
+                negated: false,
+                kind:
+                    LeafKind::Number(
+                        table::Field::Duration,
+                        Test {
+                            kind: TestKind::Number(CompareOp::Eq | CompareOp::Gt | CompareOp::GtEq, Val::Int(least)),
+                            none_of: false,
+                        },
+                    ),
+                ..
+            }) => u64::try_from(*least).unwrap_or(0),
+            Pred::Leaf(_) => 0,
+        }
+    }
+
     /// The column-wise form of an expression. `leaves` counts leaves over all filters of a program.
     pub fn compile(expr: &Expr, leaves: &mut usize) -> Pred {
         compile(expr, false, leaves)

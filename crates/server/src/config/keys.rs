@@ -194,7 +194,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         path: "store.head_max",
-        default: "160MiB",
+        default: "128MiB",
         doc: "The newest spans lie in memory (and in the write-ahead log). At this size they are written to a segment.",
         apply: |config, value| {
             store(&mut config.store.head_bytes_max, value.read(|text| size_in(text, 1 << 20, 1 << 40)))
@@ -208,7 +208,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         path: "store.memory_max",
-        default: "320MiB",
+        default: "256MiB",
         doc: "Memory of all spans that are not yet in a segment; past it senders wait, then are asked to come back later.",
         apply: |config, value| {
             store(&mut config.store.memory_bytes_max, value.read(|text| size_in(text, 8 << 20, 1 << 42)))

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use tracewell_model::TraceId;
 
@@ -46,7 +47,7 @@ pub struct DataFile {
     file: File,
     rows: u32,
     columns: Vec<Column>,
-    by_field: HashMap<Field, u32>,
+    by_field: HashMap<Field, u32, RandomState>,
     /// Row group by row group, column by column.
     groups: Vec<Vec<Pages>>,
 }
