@@ -9,6 +9,13 @@ export function count(n: number): string {
   return NUMBER.format(n);
 }
 
+const SHORT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
+/** As `count`, but `67.9K` and `2.9M` where there is room for a few characters only. */
+export function shortCount(n: number): string {
+  return n < 10_000 ? count(n) : SHORT.format(n);
+}
+
 /** `1 span`, `2 spans`. */
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;

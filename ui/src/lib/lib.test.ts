@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ago, bytes, plural, pretty, valueText, valueType } from './format';
+import { ago, bytes, plural, pretty, shortCount, valueText, valueType } from './format';
 import { endpoints } from './endpoints';
 import { findTraceId } from './paste';
 import { label, part, receivers, text, type Json } from './system';
@@ -51,6 +51,10 @@ describe('time ranges', () => {
 });
 
 describe('text', () => {
+  it('counts in a narrow place', () => {
+    expect([999, 9_999, 10_000, 67_949, 2_956_519].map(shortCount)).toEqual(['999', '9,999', '10K', '67.9K', '3M']);
+  });
+
   it('counts and sizes', () => {
     expect([plural(1, 'span'), plural(1234, 'span'), plural(0, 'child', 'children')]).toEqual(['1 span', '1,234 spans', '0 children']);
     expect([bytes(12), bytes(2048), bytes(5.5 * 2 ** 30)]).toEqual(['12 B', '2.00 KiB', '5.50 GiB']);
