@@ -162,13 +162,12 @@ fn assign_partitions(traces: &mut [Trace], partition_ns: u64, max_partitions: us
     }
 }
 
-/// The entry of a trace joined from its pieces' entries.
+/// The entry of a trace joined from its pieces' entries, without its root: that is found among the rows.
 pub fn joined_entry(entries: &[TraceEntry]) -> Option<TraceEntry> {
     let mut joined = entries.iter().min_by_key(|entry| entry.start)?.clone();
     joined.end = entries.iter().map(|entry| entry.end).max().unwrap_or(joined.end);
     joined.spans = entries.iter().map(|entry| entry.spans).sum();
     joined.errors = entries.iter().map(|entry| entry.errors).sum();
-    let rooted = entries.iter().filter(|entry| entry.root.is_some()).min_by_key(|entry| entry.start);
-    joined.root = rooted.and_then(|entry| entry.root.clone());
+    joined.root = None;
     Some(joined)
 }

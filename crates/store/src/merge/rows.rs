@@ -112,7 +112,7 @@ impl<'a> RowFinder<'a> {
             entries.push(entry.clone());
             if let ([_], true, Rows::Range(first, end)) = (pieces, reader.ordered(), rows) {
                 self.copy(*source, *first..*end, out)?;
-                return Ok(joined_entry(&entries));
+                return Ok(entries.pop());
             }
             refs.extend(rows.iter().map(|row| RowRef { source: *source, row }));
         }
