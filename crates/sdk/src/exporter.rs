@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Client};
 use crate::config::Signal;
+use crate::diagnostics;
 use crate::id;
 use crate::proto;
-use crate::queue::{Shared, Source};
+use crate::queue::{Shared, SignalStats, Source};
 
 /// The first pause before a retry; each further one is twice as long, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -22,6 +23,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Problems are told at most this often.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// The server is told of problems in the application's instrumentation at most this often.
+const DIAGNOSTICS_EVERY: Duration = Duration::from_secs(10);
 
 /// Receives one sentence about a problem with exporting.
 pub(crate) type Report = Box<dyn Fn(&str) + Send>;
@@ -46,6 +50,9 @@ pub(crate) struct Exporter {
     client: Client,
     report: Report,
     reported: Option<Instant>,
+    diagnosed: Option<Instant>,
+    /// The losses that were counted as problems so far.
+    lost: [SignalStats; 2],
     pending: [VecDeque<Pending>; 2],
     scope: Vec<u8>,
 }
@@ -66,7 +73,16 @@ impl Exporter {
             proto::bytes(buffer, 1, env!("CARGO_PKG_NAME").as_bytes());
             proto::bytes(buffer, 2, env!("CARGO_PKG_VERSION").as_bytes());
         });
-        Self { shared, client, report, reported: None, pending: Default::default(), scope }
+        Self {
+            shared,
+            client,
+            report,
+            reported: None,
+            diagnosed: None,
+            lost: Default::default(),
+            pending: Default::default(),
+            scope,
+        }
     }
 
     /// Runs until shutdown is asked for.
@@ -92,6 +108,7 @@ impl Exporter {
                     due[signal as usize] = Instant::now() + self.delay(signal);
                 }
             }
+            self.diagnose(ending || flushes > flushed);
             flushed = flushes;
             self.shared.flushed(flushes);
             if ending {
@@ -203,6 +220,38 @@ impl Exporter {
             }
             counters.retries.fetch_add(1, Ordering::Relaxed);
             self.tell(&format!("{url} is not available, trying again: {why}"));
+        }
+    }
+
+    /// Tells the server what [`diagnostics`] counted; at once where nobody will wait for the next time.
+    fn diagnose(&mut self, now: bool) {
+        let to = self.shared.config.logs.clone();
+        let due = self.diagnosed.is_none_or(|at| at.elapsed() >= DIAGNOSTICS_EVERY);
+        let Some(url) = to.url.as_ref().filter(|_| due || now) else { return };
+        for signal in Signal::ALL {
+            let stats = self.shared.counters[signal as usize].stats();
+            let before = std::mem::replace(&mut self.lost[signal as usize], stats);
+            let kind = ["spans", "log records"][signal as usize];
+            diagnostics::add(kind, "dropped, because the queue was full", stats.dropped - before.dropped);
+            diagnostics::add(kind, "given up, because the receiver took none", stats.failed - before.failed);
+            diagnostics::add(kind, "refused one by one by the receiver", stats.rejected - before.rejected);
+        }
+        let problems = diagnostics::take();
+        if problems.is_empty() {
+            return;
+        }
+        self.diagnosed = Some(Instant::now());
+        let resource = match self.shared.sources().as_slice() {
+            [only] => only.resource.clone(),
+            _ => self.shared.config.resource.encode(),
+        };
+        let request = diagnostics::encode(&resource, &problems);
+        let body = self.client.prepare(&request, to.gzip);
+        let left = self.shared.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = to.timeout.min(left.unwrap_or(to.timeout));
+        // One attempt: the next report brings what this one could not, and losses of reports are no problems.
+        if let Answer::Later { .. } = self.client.post(url, &to.headers, &body, timeout) {
+            diagnostics::give_back(&problems);
         }
     }
 

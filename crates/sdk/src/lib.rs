@@ -35,6 +35,7 @@
 
 mod client;
 mod config;
+pub mod diagnostics;
 mod exporter;
 mod ext;
 mod id;

@@ -90,7 +90,12 @@ impl Receiver {
         self.decoded("/v1/traces", |body| otlp::decode_traces(body).expect("valid OTLP"))
     }
 
+    /// The application's log records; what the SDK itself reports depends on other tests of the process.
     pub fn logs(&self) -> Vec<LogEntry> {
+        self.all_logs().into_iter().filter(|entry| entry.scope.name != "tracewell.sdk").collect()
+    }
+
+    pub fn all_logs(&self) -> Vec<LogEntry> {
         self.decoded("/v1/logs", |body| otlp::decode_logs(body).expect("valid OTLP"))
     }
 
