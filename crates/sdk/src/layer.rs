@@ -95,7 +95,7 @@ impl TraceLayer {
     /// Takes the sampling decision for a root that nobody claimed.
     pub(crate) fn settle(&self, data: &mut SpanData) {
         if !data.decided {
-            data.context.trace_state = self.config().sampler.root_state();
+            data.context.trace_state = self.source.sampler().root_state();
             self.decide(data, None);
             if data.recording.is_none() {
                 data.context.trace_state = Default::default();
@@ -105,7 +105,7 @@ impl TraceLayer {
 
     fn decide(&self, data: &mut SpanData, parent_sampled: Option<bool>) {
         data.decided = true;
-        if self.config().sampler.samples(data.context.trace_id, parent_sampled) {
+        if self.source.sampler().samples(data.context.trace_id, parent_sampled) {
             data.context.flags |= FLAG_SAMPLED;
         } else {
             data.context.flags &= !FLAG_SAMPLED;
@@ -118,7 +118,7 @@ impl TraceLayer {
     where
         S: LookupSpan<'a>,
     {
-        let record = || Some(Box::new(Recording::new(metadata.name())));
+        let record = || Some(Box::new(Recording::new(metadata.name(), self.source.now_unix_nano())));
         let span_id = id::span_id();
         if let Some(parent) = parent
             && let Some(above) = parent.extensions_mut().get_mut::<SpanData>()
@@ -134,7 +134,7 @@ impl TraceLayer {
             };
         }
         // A remote parent may still claim this root and decide about it; until then it is recorded.
-        let never = self.config().sampler.never_samples();
+        let never = self.source.sampler().never_samples();
         SpanData {
             context: Context { trace_id: id::trace_id(), span_id, flags: FLAG_RANDOM, ..Context::default() },
             parent: None,
@@ -308,7 +308,8 @@ where
         }
         if logs && !(annotates && fields.event_name.is_some()) {
             let mut record = Vec::with_capacity(fields.attributes.len() * 2 + 128);
-            log::encode(&mut record, metadata, &fields, identity.as_ref());
+            let now = self.source.now_unix_nano();
+            log::encode(&mut record, metadata, &fields, identity.as_ref(), now);
             self.shared.push(&self.source, Signal::Logs, &record);
         }
     }

@@ -4,7 +4,6 @@ use tracewell_propagate::Context;
 use tracing::{Level, Metadata};
 
 use crate::proto::{self, ValueRef};
-use crate::span::now_unix_nano;
 use crate::visit::Fields;
 
 /// Field number of the attributes of a log record.
@@ -21,9 +20,8 @@ fn severity(level: &Level) -> u64 {
     }
 }
 
-/// Appends one log record.
-pub(crate) fn encode(out: &mut Vec<u8>, metadata: &Metadata<'_>, fields: &Fields, span: Option<&Context>) {
-    let now = now_unix_nano();
+/// Appends one log record; `now` in nanoseconds since the Unix epoch.
+pub(crate) fn encode(out: &mut Vec<u8>, metadata: &Metadata<'_>, fields: &Fields, span: Option<&Context>, now: u64) {
     proto::fixed64(out, 1, now);
     proto::uint(out, 2, severity(metadata.level()));
     proto::bytes(out, 3, metadata.level().as_str().as_bytes());

@@ -9,12 +9,12 @@ use tracing::{Dispatch, Level};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::Resource;
 use crate::client::Client;
 use crate::config::{Config, Signal};
 use crate::exporter::{Exporter, Report};
 use crate::layer::TraceLayer;
 use crate::queue::{Shared, SignalStats, Source, lock};
+use crate::{Resource, Sampler};
 
 /// Why no pipeline could be started.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,18 @@ impl Tracer {
     /// A layer for a subscriber of one's own.
     pub fn layer(&self) -> TraceLayer {
         TraceLayer::new(Arc::clone(&self.shared), Arc::clone(&self.source))
+    }
+
+    /// Replaces the sampler of this service, whatever [`Config::sampler`] said. Traces that have begun keep
+    /// the decision that was taken for them.
+    pub fn set_sampler(&self, sampler: Sampler) {
+        self.source.set_sampler(sampler);
+    }
+
+    /// Shifts every time that this service records from now on, as if its host's clock were wrong by so
+    /// much: for simulations and tests. A span that is open ends by the clock it began with.
+    pub fn set_clock_offset(&self, nanoseconds: i64) {
+        self.source.set_clock_offset(nanoseconds);
     }
 
     /// A subscriber with nothing but the layer, to run a service's tasks under with [`under`](crate::under).

@@ -9,13 +9,15 @@
 //! A buffer holds finished records as they stand in a request: field 2 of `ScopeSpans` and of
 //! `ScopeLogs` alike, so that the exporter only copies bytes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use crate::Sampler;
 use crate::config::{Config, Signal};
 use crate::proto;
+use crate::span::now_unix_nano;
 
 /// Field number of a record in `ScopeSpans` and `ScopeLogs`.
 const RECORD_FIELD: u32 = 2;
@@ -73,11 +75,31 @@ pub(crate) struct Source {
     /// The encoded `resource` field.
     pub(crate) resource: Vec<u8>,
     open: [Mutex<Vec<u8>>; 2],
+    sampler: RwLock<Sampler>,
+    /// Nanoseconds that are added to every time that is recorded.
+    clock_offset: AtomicI64,
 }
 
 impl Source {
-    pub(crate) fn new(resource: Vec<u8>) -> Self {
-        Self { resource, open: Default::default() }
+    pub(crate) fn new(resource: Vec<u8>, sampler: Sampler) -> Self {
+        Self { resource, open: Default::default(), sampler: RwLock::new(sampler), clock_offset: AtomicI64::new(0) }
+    }
+
+    pub(crate) fn sampler(&self) -> Sampler {
+        *self.sampler.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_sampler(&self, sampler: Sampler) {
+        *self.sampler.write().unwrap_or_else(PoisonError::into_inner) = sampler;
+    }
+
+    pub(crate) fn set_clock_offset(&self, nanoseconds: i64) {
+        self.clock_offset.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the Unix epoch by the clock of this service.
+    pub(crate) fn now_unix_nano(&self) -> u64 {
+        now_unix_nano().saturating_add_signed(self.clock_offset.load(Ordering::Relaxed))
     }
 
     pub(crate) fn take(&self, signal: Signal) -> Vec<u8> {
@@ -125,7 +147,7 @@ impl Shared {
 
     /// Registers a source; the exporter drops it once nobody else holds it and it is empty.
     pub(crate) fn add_source(&self, resource: Vec<u8>) -> Arc<Source> {
-        let source = Arc::new(Source::new(resource));
+        let source = Arc::new(Source::new(resource, self.config.sampler));
         lock(&self.sources).push(Arc::clone(&source));
         source
     }

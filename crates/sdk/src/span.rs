@@ -120,13 +120,13 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, start_unix_nano: u64) -> Self {
         Self {
             name: Cow::Borrowed(name),
             kind: SpanKind::default(),
             status: StatusCode::default(),
             status_message: String::new(),
-            start_unix_nano: now_unix_nano(),
+            start_unix_nano,
             started: Instant::now(),
             attributes: Part::default(),
             events: Part::default(),
@@ -136,7 +136,7 @@ impl Recording {
 
     /// The present by the clock that runs evenly, so that no span ends before it began.
     pub(crate) fn now_unix_nano(&self) -> u64 {
-        self.start_unix_nano + u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
+        self.start_unix_nano.saturating_add(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Sets the status by the specification's order: `Ok` is final, `Error` beats unset.
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn ok_is_final() {
-        let mut recording = Recording::new("x");
+        let mut recording = Recording::new("x", 1);
         recording.set_status(StatusCode::Error, Some("broken"));
         assert_eq!((recording.status, recording.status_message.as_str()), (StatusCode::Error, "broken"));
         recording.set_status(StatusCode::Ok, None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracewell_model::{KeyValue, Span, SpanKind, SpanRecord, Status, StatusCode, Value};
 use tracewell_sdk::propagate::{Composite, Context, Propagated, SpanId, TraceId};
-use tracewell_sdk::{Sampler, SpanExt, current_context};
+use tracewell_sdk::{Pipeline, Resource, Sampler, SpanExt, current_context};
 use tracing::field::Empty;
 use tracing::{Instrument, Span as TracingSpan, error, error_span, info, info_span, warn};
 
@@ -244,6 +244,31 @@ fn sampling_is_decided_at_the_root_and_carried_on() {
     names.sort_unstable();
     assert_eq!(names, ["below claimed", "claimed"]);
     assert_eq!(named(&spans, "claimed").attributes, [KeyValue::new("kept", 1i64)], "fields from before are kept");
+}
+
+#[test]
+fn a_service_of_several_has_a_clock_and_a_sampler_of_its_own() {
+    let receiver = Receiver::start(vec![]);
+    let pipeline = Pipeline::start_with(receiver.config(), |_| {}).unwrap();
+    let (late, quiet) = (pipeline.tracer(&Resource::new("late")), pipeline.tracer(&Resource::new("quiet")));
+    late.set_clock_offset(-3_600_000_000_000);
+    quiet.set_sampler(Sampler::always_off());
+    for tracer in [&late, &quiet] {
+        tracing::dispatcher::with_default(&tracer.dispatch(tracing::Level::INFO), || {
+            info_span!("first").in_scope(|| info!("said"));
+        });
+    }
+    quiet.set_sampler(Sampler::always_on());
+    tracing::dispatcher::with_default(&quiet.dispatch(tracing::Level::INFO), || drop(info_span!("second")));
+    assert!(pipeline.flush(Duration::from_secs(10)));
+    let spans = receiver.spans();
+    let (first, second) = (named(&spans, "first"), named(&spans, "second"));
+    assert_eq!(spans.len(), 2, "{spans:#?}");
+    let behind = second.start_unix_nano - first.start_unix_nano;
+    assert!((3_600_000_000_000..3_700_000_000_000).contains(&behind), "{behind}");
+    assert!(first.duration_ns() < 60_000_000_000, "a span ends by the clock it began with");
+    let times: Vec<_> = receiver.logs().iter().map(|entry| entry.record.time_unix_nano).collect();
+    assert!(times.len() == 2 && times[1] - times[0] > 3_599_000_000_000, "log records too: {times:?}");
 }
 
 #[test]
