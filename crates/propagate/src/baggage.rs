@@ -5,7 +5,7 @@
 //!          key    value          property
 //! ```
 
-use crate::{Extract, Inject, Propagated, Propagator, percent};
+use crate::{Extract, Inject, Problem, Propagated, Propagator, percent};
 
 const BAGGAGE: &str = "baggage";
 
@@ -105,15 +105,19 @@ impl Baggage {
     /// member counts; what is beyond the limits is left out.
     pub fn parse(header: &str) -> Self {
         let mut baggage = Self::default();
-        baggage.parse_more(header);
+        baggage.parse_more(header, &mut |_| {});
         baggage
     }
 
-    fn parse_more(&mut self, header: &str) {
-        for member in header.split(',') {
-            if let Some(item) = parse_member(member) {
-                // The error says which member did not fit; a receiver has no one to tell.
-                let _ = self.put(item);
+    fn parse_more(&mut self, header: &str, problem: &mut dyn FnMut(&'static str)) {
+        for member in header.split(',').filter(|member| !member.trim_matches([' ', '\t']).is_empty()) {
+            match parse_member(member) {
+                Ok(item) => {
+                    if self.put(item).is_err() {
+                        problem("more than 64 members or 8192 bytes");
+                    }
+                }
+                Err(reason) => problem(reason),
             }
         }
     }
@@ -147,13 +151,21 @@ fn encode_item(out: &mut String, item: &BaggageItem) {
     }
 }
 
-fn parse_member(member: &str) -> Option<BaggageItem> {
+fn parse_member(member: &str) -> Result<BaggageItem, &'static str> {
     let blank = [' ', '\t'];
     let (pair, properties) = member.split_once(';').unwrap_or((member, ""));
-    let (key, value) = pair.split_once('=')?;
+    let (key, value) = pair.split_once('=').ok_or("a member has no `=`")?;
     let (key, value, properties) = (key.trim_matches(blank), value.trim_matches(blank), properties.trim_matches(blank));
-    let printable = |text: &str| text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
-    (is_token(key) && value.bytes().all(is_baggage_octet) && printable(properties)).then(|| BaggageItem {
+    if !is_token(key) {
+        return Err("a key is not a token");
+    }
+    if !value.bytes().all(is_baggage_octet) {
+        return Err("a value holds a character that has to be encoded");
+    }
+    if !properties.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+        return Err("a property holds a character that has to be encoded");
+    }
+    Ok(BaggageItem {
         key: key.to_owned(),
         value: percent::percent_decode(value).into_owned(),
         properties: properties.to_owned(),
@@ -179,8 +191,9 @@ impl Propagator for BaggagePropagator {
         &[BAGGAGE]
     }
 
-    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated) {
-        carrier.values(BAGGAGE, &mut |value| into.baggage.parse_more(value));
+    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated, problem: &mut dyn FnMut(Problem)) {
+        let mut tell = |reason| problem(Problem { header: BAGGAGE, reason });
+        carrier.values(BAGGAGE, &mut |value| into.baggage.parse_more(value, &mut tell));
     }
 
     fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject) {

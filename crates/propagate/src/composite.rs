@@ -13,6 +13,52 @@ pub struct Propagated {
     pub context: Option<Context>,
     /// The application's own pairs.
     pub baggage: Baggage,
+    /// What the caller says about recording where the context's sampled flag cannot say it.
+    pub decision: Decision,
+    /// What somebody wrote into `jaeger-debug-id` to find this trace again: an attribute of that name on
+    /// the root.
+    pub debug_id: Option<Arc<str>>,
+}
+
+impl Propagated {
+    /// What the caller has decided: recorded or not. `None` where the decision is the receiver's, as for
+    /// a trace that begins here.
+    pub fn sampled(&self) -> Option<bool> {
+        match self.decision {
+            Decision::AsFlagged => self.context.as_ref().filter(|context| context.is_valid()).map(Context::is_sampled),
+            Decision::Deferred => None,
+            Decision::Drop => Some(false),
+            Decision::Record | Decision::Debug => Some(true),
+        }
+    }
+}
+
+/// What the caller says about recording. Most formats have a sampled flag and nothing else; B3, Jaeger,
+/// X-Ray, Datadog, OT trace and Google can also say less or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Decision {
+    /// The sampled flag of the context says it; without a context nobody has decided.
+    #[default]
+    AsFlagged,
+    /// The caller has not decided. The sampled flag of its context is not set and means nothing.
+    Deferred,
+    /// There is no trace yet, and the one that begins is not to be recorded (`b3: 0`).
+    Drop,
+    /// There is no trace yet, and the one that begins is to be recorded (`b3: 1`).
+    Record,
+    /// This request is to be recorded whatever the sampler says, and so is everything below it: a
+    /// receiver passes this on (the debug flag of B3 and Jaeger). A context is flagged as sampled.
+    Debug,
+}
+
+/// A header that was there but could not be used. Both parts are words of this crate, never of the
+/// header: they can be counted, logged and shown without bound or risk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// The header's name in lower case.
+    pub header: &'static str,
+    /// What is wrong, such as `version is ff`.
+    pub reason: &'static str,
 }
 
 /// One header format.
@@ -20,8 +66,9 @@ pub trait Propagator: Send + Sync {
     /// The headers that it writes, in lower case.
     fn fields(&self) -> &'static [&'static str];
 
-    /// Reads what it finds into `into`, and leaves alone what it does not find.
-    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated);
+    /// Reads what it finds into `into`, and leaves alone what it does not find or cannot use. What is
+    /// there but cannot be used is told to `problem`.
+    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated, problem: &mut dyn FnMut(Problem));
 
     /// Writes its headers; nothing for an absent or invalid context.
     fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject);
@@ -78,9 +125,14 @@ impl Composite {
 
     /// What the carrier brings.
     pub fn extract(&self, carrier: &dyn Extract) -> Propagated {
+        self.extract_reporting(carrier, &mut |_| {})
+    }
+
+    /// As [`Composite::extract`]; each header that could not be used is told to `problem`.
+    pub fn extract_reporting(&self, carrier: &dyn Extract, problem: &mut dyn FnMut(Problem)) -> Propagated {
         let mut propagated = Propagated::default();
         for part in self.parts.iter() {
-            part.extract(carrier, &mut propagated);
+            part.extract(carrier, &mut propagated, problem);
         }
         propagated
     }
@@ -109,6 +161,20 @@ impl fmt::Debug for Composite {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_used_is_told() {
+        let mut problems = Vec::new();
+        let headers =
+            vec![("traceparent", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("baggage", "a=1,b")];
+        let found = Composite::default().extract_reporting(&headers, &mut |problem| problems.push(problem));
+        assert_eq!((found.context, found.baggage.get("a")), (None, Some("1")));
+        let expected = [
+            Problem { header: "traceparent", reason: "version is ff" },
+            Problem { header: "baggage", reason: "a member has no `=`" },
+        ];
+        assert_eq!(problems, expected);
+    }
 
     #[test]
     fn names_choose_the_formats() {

@@ -19,13 +19,15 @@ mod baggage;
 mod carrier;
 mod composite;
 mod context;
+mod hex;
 mod percent;
+pub mod sampling;
 mod tracecontext;
 mod tracestate;
 
 pub use baggage::{Baggage, BaggageError, BaggageItem, BaggagePropagator, MAX_BAGGAGE_BYTES, MAX_BAGGAGE_MEMBERS};
 pub use carrier::{Extract, Inject};
-pub use composite::{Composite, Propagated, Propagator, UnknownPropagator};
+pub use composite::{Composite, Decision, Problem, Propagated, Propagator, UnknownPropagator};
 pub use context::{Context, FLAG_RANDOM, FLAG_SAMPLED};
 pub use percent::percent_decode;
 pub use tracecontext::{TraceContext, TraceParentError};

@@ -8,7 +8,11 @@
 
 use std::str::FromStr;
 
-use crate::{Context, Extract, FLAG_RANDOM, FLAG_SAMPLED, Inject, Propagated, Propagator, SpanId, TraceId, TraceState};
+use crate::hex;
+use crate::{
+    Context, Extract, FLAG_RANDOM, FLAG_SAMPLED, Inject, Problem, Propagated, Propagator, SpanId, TraceId, TraceState,
+    TraceStateError,
+};
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -25,9 +29,12 @@ pub enum TraceParentError {
         /// Characters found.
         chars: usize,
     },
-    /// Version `ff`, or not two lower-case hex digits.
-    #[error("traceparent starts with an invalid version, expected two lower-case hex digits other than ff")]
+    /// The version is not two lower-case hex digits.
+    #[error("traceparent starts with an invalid version, expected two lower-case hex digits")]
     Version,
+    /// Version `ff`, which is never used.
+    #[error("traceparent has version ff, which stands for none")]
+    VersionFf,
     /// The fields are not separated by `-` where they have to be.
     #[error("traceparent fields are not separated by `-`")]
     Separator,
@@ -37,6 +44,20 @@ pub enum TraceParentError {
     /// An id is all zero.
     #[error("traceparent holds an id of zeros only")]
     ZeroId,
+}
+
+impl TraceParentError {
+    /// What is wrong in a few fixed words, for counters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Length { .. } => "length is not that of its version",
+            Self::Version => "version is not two lower-case hex digits",
+            Self::VersionFf => "version is ff",
+            Self::Separator => "fields are not separated by -",
+            Self::Digits => "not lower-case hex digits",
+            Self::ZeroId => "an id is all zero",
+        }
+    }
 }
 
 impl Context {
@@ -53,16 +74,20 @@ impl Context {
         let (Some(header), rest) = (bytes.get(..HEADER_CHARS), bytes.get(HEADER_CHARS..).unwrap_or_default()) else {
             return Err(TraceParentError::Length { chars: value.chars().count() });
         };
-        let version = hex_byte(&header[..2]).filter(|version| *version != 0xff).ok_or(TraceParentError::Version)?;
+        let version = hex::lower::<1>(&header[..2]).ok_or(TraceParentError::Version)?;
+        if version == [0xff] {
+            return Err(TraceParentError::VersionFf);
+        }
         if header[2] != b'-' || header[35] != b'-' || header[52] != b'-' {
             return Err(TraceParentError::Separator);
         }
-        if !(rest.is_empty() || version > 0 && rest[0] == b'-') {
+        if !(rest.is_empty() || version > [0] && rest[0] == b'-') {
             return Err(TraceParentError::Length { chars: value.chars().count() });
         }
-        let trace_id = TraceId(hex(&header[3..35]).ok_or(TraceParentError::Digits)?);
-        let span_id = SpanId(hex(&header[36..52]).ok_or(TraceParentError::Digits)?);
-        let flags = hex_byte(&header[53..]).ok_or(TraceParentError::Digits)? & (FLAG_SAMPLED | FLAG_RANDOM);
+        let trace_id = TraceId(hex::lower(&header[3..35]).ok_or(TraceParentError::Digits)?);
+        let span_id = SpanId(hex::lower(&header[36..52]).ok_or(TraceParentError::Digits)?);
+        let [flags] = hex::lower(&header[53..]).ok_or(TraceParentError::Digits)?;
+        let flags = flags & (FLAG_SAMPLED | FLAG_RANDOM);
         if trace_id.is_zero() || span_id.is_zero() {
             return Err(TraceParentError::ZeroId);
         }
@@ -71,7 +96,18 @@ impl Context {
 
     /// The `traceparent` value of version 00. Reserved flags are written as zero (§3.2.2.5.3).
     pub fn to_traceparent(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.trace_id, self.span_id, self.flags & (FLAG_SAMPLED | FLAG_RANDOM))
+        self.with_traceparent(str::to_owned)
+    }
+
+    /// Hands the `traceparent` value to `act` without allocating it.
+    pub(crate) fn with_traceparent<T>(&self, act: impl FnOnce(&str) -> T) -> T {
+        let mut header = [b'-'; HEADER_CHARS];
+        let flags = self.flags & (FLAG_SAMPLED | FLAG_RANDOM);
+        hex::write(&[0], &mut header[..2]);
+        hex::write(&self.trace_id.0, &mut header[3..35]);
+        hex::write(&self.span_id.0, &mut header[36..52]);
+        hex::write(&[flags], &mut header[53..]);
+        act(std::str::from_utf8(&header).unwrap_or_default())
     }
 }
 
@@ -83,27 +119,30 @@ impl FromStr for Context {
     }
 }
 
-fn lower_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    }
+/// Hands the first value of a header to `act`, and counts them all.
+fn visit_counted(carrier: &dyn Extract, name: &str, mut act: impl FnMut(&str)) -> usize {
+    let mut count = 0usize;
+    carrier.values(name, &mut |value| {
+        count += 1;
+        if count == 1 {
+            act(value);
+        }
+    });
+    count
 }
 
-fn hex_byte(pair: &[u8]) -> Option<u8> {
-    match pair {
-        [high, low] => Some(lower_digit(*high)? << 4 | lower_digit(*low)?),
-        _ => None,
+/// Several tracestate headers are one list in the order received (§3.3.1.1, RFC 9110 §5.3).
+fn parse_trace_state(carrier: &dyn Extract) -> Result<TraceState, TraceStateError> {
+    let mut first = Ok(TraceState::default());
+    if visit_counted(carrier, TRACESTATE, |value| first = value.parse()) <= 1 {
+        return first;
     }
-}
-
-fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    for (pair, byte) in digits.chunks_exact(2).zip(&mut bytes) {
-        *byte = hex_byte(pair)?;
-    }
-    Some(bytes)
+    let mut combined = String::new();
+    carrier.values(TRACESTATE, &mut |value| {
+        combined.push_str(value);
+        combined.push(',');
+    });
+    combined.parse()
 }
 
 /// The `tracecontext` propagator.
@@ -115,28 +154,28 @@ impl Propagator for TraceContext {
         &[TRACEPARENT, TRACESTATE]
     }
 
-    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated) {
-        // More than one traceparent means that the caller's is not known (§4.3): start anew.
-        let Some(mut context) = carrier.single(TRACEPARENT).and_then(|value| Context::parse_traceparent(&value).ok())
-        else {
-            return;
+    fn extract(&self, carrier: &dyn Extract, into: &mut Propagated, problem: &mut dyn FnMut(Problem)) {
+        let mut tell = |header, reason| problem(Problem { header, reason });
+        let mut found = None;
+        let count = visit_counted(carrier, TRACEPARENT, |value| found = Some(Context::parse_traceparent(value)));
+        let mut context = match found {
+            // More than one traceparent means that the caller's is not known (§4.3): start anew.
+            Some(_) if count > 1 => return tell(TRACEPARENT, "sent more than once"),
+            Some(Err(error)) => return tell(TRACEPARENT, error.reason()),
+            Some(Ok(context)) => context,
+            None => return,
         };
-        // Several tracestate headers are one list in the order received (§3.3.1.1, RFC 9110 §5.3).
-        let mut combined = String::new();
-        carrier.values(TRACESTATE, &mut |value| {
-            if !combined.is_empty() {
-                combined.push(',');
-            }
-            combined.push_str(value);
-        });
         // An invalid tracestate must not affect the traceparent (§3.3.1.4).
-        context.trace_state = combined.parse().unwrap_or_default();
+        match parse_trace_state(carrier) {
+            Ok(trace_state) => context.trace_state = trace_state,
+            Err(error) => tell(TRACESTATE, error.reason()),
+        }
         into.context = Some(context);
     }
 
     fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject) {
         let Some(context) = propagated.context.as_ref().filter(|context| context.is_valid()) else { return };
-        carrier.set(TRACEPARENT, &context.to_traceparent());
+        context.with_traceparent(|header| carrier.set(TRACEPARENT, header));
         if !context.trace_state.is_empty() {
             carrier.set(TRACESTATE, &context.trace_state.to_header());
         }
@@ -157,7 +196,7 @@ mod tests {
             (&GOOD[..54], TraceParentError::Length { chars: 54 }),
             (&format!("{GOOD}-x"), TraceParentError::Length { chars: 57 }),
             (&format!("cc{}.x", &GOOD[2..]), TraceParentError::Length { chars: 57 }),
-            (&format!("ff{}", &GOOD[2..]), TraceParentError::Version),
+            (&format!("ff{}", &GOOD[2..]), TraceParentError::VersionFf),
             (&format!("0G{}", &GOOD[2..]), TraceParentError::Version),
             (&GOOD.replace("-00f0", "+00f0"), TraceParentError::Separator),
             (&GOOD.replace("4bf9", "4BF9"), TraceParentError::Digits),

@@ -42,6 +42,18 @@ pub enum TraceStateError {
     TooMany,
 }
 
+impl TraceStateError {
+    /// What is wrong in a few fixed words, for counters.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Key { .. } => "a key breaks the grammar",
+            Self::Value { .. } => "a value breaks the grammar",
+            Self::NoValue { .. } => "a member has no `=`",
+            Self::TooMany => "more than 32 members",
+        }
+    }
+}
+
 /// Positions of a trace in other systems: an ordered list of key and value, the latest writer first.
 ///
 /// Cloning costs one reference count; an empty list allocates nothing.

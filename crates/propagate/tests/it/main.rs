@@ -1,5 +1,7 @@
 //! The W3C formats against recorded verdicts: what counts is what a receiver would carry on.
 
+mod sampling;
+
 use std::path::Path;
 
 use serde_json::Value;

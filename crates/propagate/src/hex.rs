@@ -1,0 +1,38 @@
+//! Hex digits of ids, read without case where the format allows it and always written in lower case.
+
+const LOWER: &[u8; 16] = b"0123456789abcdef";
+
+/// Value of each byte as a lower-case hex digit; 0xff for any other byte.
+const VALUES: [u8; 256] = {
+    let mut values = [0xff; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[LOWER[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
+/// Exactly `2 * N` lower-case digits.
+pub(crate) fn lower<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    let mut seen = 0;
+    for (pair, byte) in digits.chunks_exact(2).zip(&mut bytes) {
+        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+        seen |= high | low;
+        *byte = high << 4 | low;
+    }
+    // Values of digits fit in four bits, the mark of another byte does not.
+    (seen < 16).then_some(bytes)
+}
+
+/// Writes two digits for each byte, as far as `out` has room.
+pub(crate) fn write(bytes: &[u8], out: &mut [u8]) {
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = LOWER[usize::from(byte >> 4)];
+        pair[1] = LOWER[usize::from(byte & 15)];
+    }
+}
