@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use tracewell_propagate::{Context, Extract, Inject, Propagated};
+use tracewell_propagate::{Context, Extract, Inject, Problem, Propagated};
 use tracing::{Dispatch, Span, dispatcher};
 use tracing_subscriber::Registry;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::Value;
+use crate::diagnostics;
 use crate::layer::{self, TraceLayer};
 use crate::proto;
 use crate::span::{Recording, SpanData};
@@ -117,10 +118,12 @@ pub fn current_context() -> Option<Context> {
 }
 
 /// What the headers of an incoming request carry, in the formats of the current subscriber's configuration.
+/// Headers that cannot be used are counted ([`diagnostics`]).
 pub fn extract(carrier: &dyn Extract) -> Propagated {
     dispatcher::get_default(|dispatch| {
         let layer = dispatch.downcast_ref::<TraceLayer>();
-        layer.map(|layer| layer.config().propagators.extract(carrier)).unwrap_or_default()
+        let count = &mut |problem: Problem| diagnostics::count(problem.header, problem.reason);
+        layer.map(|layer| layer.config().propagators.extract_reporting(carrier, count)).unwrap_or_default()
     })
 }
 

@@ -89,7 +89,7 @@ impl TraceLayer {
         data.context.flags = context.flags & FLAG_RANDOM;
         data.parent = Some(context.span_id);
         data.parent_is_remote = true;
-        self.decide(data, Some(context.is_sampled()));
+        self.decide(data, parent.sampled());
     }
 
     /// Takes the sampling decision for a root that nobody claimed.
@@ -346,5 +346,6 @@ pub(crate) fn propagated(data: &SpanData) -> Propagated {
     Propagated {
         context: Some(data.context.clone()),
         baggage: data.baggage.as_deref().cloned().unwrap_or_else(Baggage::default),
+        ..Propagated::default()
     }
 }
