@@ -1,5 +1,7 @@
 // Browser tests against the fixture server: what a person does, by pointer and by keys. Skips without a browser.
 //   node e2e/run.mjs [PART OF A NAME]
+// E2E_DELAY=300 lets every answer take 300 ms and E2E_THROTTLE=6 makes the browser six times slower: a test that then
+// fails looks before the page had a chance.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { FIXTURES, startMock } from '../mock/server.mjs';
@@ -14,22 +16,34 @@ if (!browser) {
   console.log('skipped: no chromium found (apt-get install chromium, or set CHROMIUM_PATH)');
   process.exit(0);
 }
-const normal = await startMock();
+const DELAY = Number(process.env.E2E_DELAY ?? 0);
+const THROTTLE = Number(process.env.E2E_THROTTLE ?? 1);
+const normal = await startMock({ slow: DELAY });
 const empty = await startMock({ mode: 'empty' });
 const broken = await startMock({ mode: 'error' });
-const slow = await startMock({ slow: 400 });
+const slow = await startMock({ slow: 1500 });
 
 const tests = [];
 const test = (name, run) => tests.push([name, run]);
 const params = (page) => new URL(page.url()).searchParams;
 const rows = (page) => page.locator('.wf-row');
+/** Tries until the check holds: a page answers a key or a click when it has drawn, not at once. */
+async function eventually(check) {
+  for (const until = Date.now() + 8000 * THROTTLE; ; await new Promise((done) => setTimeout(done, 25))) {
+    try {
+      return await check();
+    } catch (e) {
+      if (Date.now() > until) throw e;
+    }
+  }
+}
 const activeName = (page) => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? '');
 
 test('the list shows traces newest first, with a total, and pages on', async (page) => {
   await page.goto(normal.url);
   await page.waitForSelector('[data-trace]');
-  assert.equal(await page.locator('[data-trace]').count(), 100);
-  assert.match(await page.locator('.summary').innerText(), /\d+ traces, newest 100 shown/);
+  await eventually(async () => assert.equal(await page.locator('[data-trace]').count(), 100));
+  await eventually(async () => assert.match(await page.locator('.summary').innerText(), /\d+ traces, newest 100 shown/));
   await page.keyboard.press('m');
   await page.waitForFunction(() => document.querySelectorAll('[data-trace]').length === 200);
 });
@@ -38,11 +52,11 @@ test('a facet adds its condition and takes it away again', async (page) => {
   await page.goto(normal.url);
   await page.locator('.facets li button', { hasText: 'payment' }).first().click();
   await page.waitForFunction(() => location.search.includes('q='));
-  assert.equal(params(page).get('q'), '{ resource.service.name = "payment" }');
+  await eventually(async () => assert.equal(params(page).get('q'), '{ resource.service.name = "payment" }'));
   await page.locator('.facets button', { hasText: 'Errors' }).click();
-  assert.equal(params(page).get('q'), '{ resource.service.name = "payment" && status = error }');
+  await eventually(async () => assert.equal(params(page).get('q'), '{ resource.service.name = "payment" && status = error }'));
   await page.goBack();
-  assert.equal(await page.locator('textarea').inputValue(), '{ resource.service.name = "payment" }');
+  await eventually(async () => assert.equal(await page.locator('textarea').inputValue(), '{ resource.service.name = "payment" }'));
   await page.locator('.facets li button[aria-pressed="true"]').first().click();
   await page.waitForFunction(() => !location.search.includes('q='));
 });
@@ -52,14 +66,14 @@ test('the editor completes scopes, keys and values by keyboard alone', async (pa
   await page.waitForSelector('[data-trace]');
   await page.keyboard.press('/');
   await page.keyboard.type('{ span.http.req');
-  await page.waitForSelector('#suggestion-0');
+  await page.waitForFunction(() => document.querySelector('#suggestion-0')?.textContent.includes('http.request.method'));
   await page.keyboard.press('Tab');
   await page.waitForFunction(() => document.querySelector('textarea').value.startsWith('{ span.http.request.method '));
   await page.keyboard.type('= "P');
   await page.waitForFunction(() => document.querySelector('#suggestion-0')?.textContent.includes('POST'));
   await page.keyboard.press('ArrowDown');
   await page.keyboard.press('Enter');
-  assert.equal((await page.locator('textarea').inputValue()).trim(), '{ span.http.request.method = "POST"');
+  await eventually(async () => assert.equal((await page.locator('textarea').inputValue()).trim(), '{ span.http.request.method = "POST"'));
   await page.keyboard.type('}');
   await page.keyboard.press('Enter');
   await page.waitForFunction(() => location.search.includes('POST'));
@@ -69,8 +83,8 @@ test('the editor completes scopes, keys and values by keyboard alone', async (pa
 test('an error in the query is marked where it stands, with the hint', async (page) => {
   await page.goto(`${normal.url}/?q=${encodeURIComponent('{ name = "ü" && stats = error }')}`);
   await page.waitForSelector('#query-error');
-  assert.match(await page.locator('#query-error').innerText(), /unknown intrinsic `stats`.*did you mean `status`/);
-  assert.equal(await page.locator('.editor .bad').innerText(), 'stats');
+  await eventually(async () => assert.match(await page.locator('#query-error').innerText(), /unknown intrinsic `stats`.*did you mean `status`/));
+  await eventually(async () => assert.equal(await page.locator('.editor .bad').innerText(), 'stats'));
 });
 
 test('the time range is chosen by keys and lies in the address', async (page) => {
@@ -92,8 +106,8 @@ test('brushing the plot narrows time and duration', async (page) => {
   await page.mouse.move(box.x + box.width - 40, box.y + 90, { steps: 4 });
   await page.mouse.up();
   await page.waitForFunction(() => location.search.includes('traceDuration'));
-  assert.match(params(page).get('q'), /traceDuration >= \S+ && traceDuration <= \S+/);
-  assert.match(params(page).get('from'), /^\d{4}-\d\d-\d\dT/);
+  await eventually(async () => assert.match(params(page).get('q'), /traceDuration >= \S+ && traceDuration <= \S+/));
+  await eventually(async () => assert.match(params(page).get('from'), /^\d{4}-\d\d-\d\dT/));
 });
 
 test('no match is not an empty store', async (page) => {
@@ -101,8 +115,8 @@ test('no match is not an empty store', async (page) => {
   await page.waitForSelector('text=No trace matches');
   await page.goto(empty.url);
   await page.waitForSelector('text=No trace has arrived yet');
-  assert.match(await page.locator('pre').nth(2).innerText().catch(() => ''), /./);
-  assert.match(await page.locator('.start').innerText(), /OTEL_EXPORTER_OTLP_ENDPOINT=http:\/\/127\.0\.0\.1:4318[\s\S]*tracewell/);
+  await eventually(async () => assert.match(await page.locator('pre').nth(2).innerText().catch(() => ''), /./));
+  await eventually(async () => assert.match(await page.locator('.start').innerText(), /OTEL_EXPORTER_OTLP_ENDPOINT=http:\/\/127\.0\.0\.1:4318[\s\S]*tracewell/));
 });
 
 test('a failing server is said, and can be tried again', async (page) => {
@@ -117,8 +131,9 @@ test('a failing server is said, and can be tried again', async (page) => {
 test('a newer query cancels the one before it', async (page) => {
   const failed = [];
   page.on('requestfailed', (r) => failed.push(r.url()));
+  const asked = page.waitForRequest((r) => r.url().includes('/search'));
   await page.goto(slow.url);
-  await page.waitForTimeout(150);
+  await asked;
   await page.locator('.facets button', { hasText: 'Errors' }).click();
   await page.waitForSelector('[data-trace]');
   assert.ok(failed.some((u) => u.includes('/search')), 'the first search was aborted');
@@ -142,27 +157,27 @@ test('a pasted log line opens its trace, from the box and from anywhere', async 
 test('rows are a tree that keys walk, fold and unfold', async (page) => {
   await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
   await page.waitForSelector('.wf-row');
-  assert.equal(await page.getByRole('tree').count(), 1);
+  await eventually(async () => assert.equal(await page.getByRole('tree').count(), 1));
   await page.keyboard.press('j');
-  assert.match(await activeName(page), /gateway/);
+  await eventually(async () => assert.match(await activeName(page), /gateway/));
   const second = await activeName(page);
   await page.keyboard.press('ArrowLeft');
-  assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-expanded')), 'false');
-  assert.match(await page.locator('.legend').first().innerText(), /of 199 rows/);
+  await eventually(async () => assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-expanded')), 'false'));
+  await eventually(async () => assert.match(await page.locator('.legend').first().innerText(), /of 199 rows/));
   await page.keyboard.press('ArrowLeft');
-  assert.match(await activeName(page), /GET \/checkout/);
+  await eventually(async () => assert.match(await activeName(page), /GET \/checkout/));
   await page.keyboard.press('ArrowRight');
-  assert.equal(await activeName(page), second);
+  await eventually(async () => assert.equal(await activeName(page), second));
   await page.keyboard.press('C');
-  assert.equal(await rows(page).count(), 1);
-  assert.equal(params(page).get('fold'), 'd0');
+  await eventually(async () => assert.equal(await rows(page).count(), 1));
+  await eventually(async () => assert.equal(params(page).get('fold'), 'd0'));
   await page.reload();
   await page.waitForSelector('.wf-row');
-  assert.equal(await rows(page).count(), 1);
+  await eventually(async () => assert.equal(await rows(page).count(), 1));
   await page.keyboard.press('X');
-  assert.match(await page.locator('.legend').first().innerText(), /^199 rows/);
+  await eventually(async () => assert.match(await page.locator('.legend').first().innerText(), /^199 rows/));
   await page.keyboard.press('2');
-  assert.equal(params(page).get('fold'), 'd2');
+  await eventually(async () => assert.equal(params(page).get('fold'), 'd2'));
 });
 
 test('errors are one key away and the panel shows the exception', async (page) => {
@@ -170,19 +185,19 @@ test('errors are one key away and the panel shows the exception', async (page) =
   await page.waitForSelector('.wf-row');
   await page.keyboard.press('e');
   await page.keyboard.press('e');
-  assert.match(await activeName(page), /error/);
+  await eventually(async () => assert.match(await activeName(page), /error/));
   await page.keyboard.press('Enter');
   await page.waitForSelector('.stack pre');
-  assert.match(await page.locator('.stack pre').first().innerText(), /Caused by/);
-  assert.ok(params(page).get('span'));
+  await eventually(async () => assert.match(await page.locator('.stack pre').first().innerText(), /Caused by/));
+  await eventually(async () => assert.ok(params(page).get('span')));
   const link = await page.locator('aside[aria-label="Span"] a.act').first().getAttribute('href');
   assert.match(decodeURIComponent(link.replaceAll('+', ' ')), /q=\{ (span|event)\..+ = .+ \}/);
   await page.keyboard.press('j');
   await page.waitForTimeout(300);
-  assert.equal(await page.locator('aside[aria-label="Span"]').count(), 1);
+  await eventually(async () => assert.equal(await page.locator('aside[aria-label="Span"]').count(), 1));
   await page.keyboard.press('Escape');
-  assert.equal(await page.locator('aside[aria-label="Span"]').count(), 0);
-  assert.equal(params(page).get('span'), null);
+  await eventually(async () => assert.equal(await page.locator('aside[aria-label="Span"]').count(), 0));
+  await eventually(async () => assert.equal(params(page).get('span'), null));
 });
 
 test('focus stays on its row while it is scrolled out and back', async (page) => {
@@ -193,9 +208,9 @@ test('focus stays on its row while it is scrolled out and back', async (page) =>
   await page.locator('.scroll').hover();
   await page.mouse.wheel(0, 3000);
   await page.waitForTimeout(200);
-  assert.equal(await activeName(page), name);
+  await eventually(async () => assert.equal(await activeName(page), name));
   await page.keyboard.press('j');
-  assert.notEqual(await activeName(page), name);
+  await eventually(async () => assert.notEqual(await activeName(page), name));
 });
 
 test('dragging zooms, the address keeps it, 0 shows the whole', async (page) => {
@@ -210,7 +225,7 @@ test('dragging zooms, the address keeps it, 0 shows the whole', async (page) => 
   const zoom = params(page).get('zoom');
   await page.reload();
   await page.waitForSelector('.window');
-  assert.equal(params(page).get('zoom'), zoom);
+  await eventually(async () => assert.equal(params(page).get('zoom'), zoom));
   await page.keyboard.press('0');
   await page.waitForFunction(() => !location.search.includes('zoom'));
   await page.mouse.move(box.x + 700, box.y + 200);
@@ -259,11 +274,11 @@ test('search counts, marks and walks the matches', async (page) => {
   await page.keyboard.press('/');
   await page.keyboard.type('service:inventory-db >1ms');
   await page.keyboard.press('Enter');
-  assert.match(await page.locator('.matches').innerText(), /^1 of \d+$/);
+  await eventually(async () => assert.match(await page.locator('.matches').innerText(), /^1 of \d+$/));
   await page.keyboard.press('Escape');
   await page.keyboard.press('n');
-  assert.match(await page.locator('.matches').innerText(), /^2 of/);
-  assert.equal(params(page).get('find'), 'service:inventory-db >1ms');
+  await eventually(async () => assert.match(await page.locator('.matches').innerText(), /^2 of/));
+  await eventually(async () => assert.equal(params(page).get('find'), 'service:inventory-db >1ms'));
 });
 
 test('logs of the trace lead to their spans', async (page) => {
@@ -274,27 +289,27 @@ test('logs of the trace lead to their spans', async (page) => {
   await page.locator('details.log', { hasText: 'request failed' }).first().locator('summary').click();
   await page.getByRole('button', { name: 'Show the span' }).first().click();
   await page.waitForSelector('aside[aria-label="Span"]');
-  assert.equal(params(page).get('tab'), null);
+  await eventually(async () => assert.equal(params(page).get('tab'), null));
 });
 
 test('orphans and children outside their parents are marked and explained', async (page) => {
   await page.goto(`${normal.url}/trace/${FIXTURES.broken}`);
   await page.waitForSelector('.warnings');
-  assert.match(await page.locator('.warnings').innerText(), /not stored/);
+  await eventually(async () => assert.match(await page.locator('.warnings').innerText(), /not stored/));
   await page.locator('.facts button', { hasText: '1' }).last().click();
-  assert.match(await activeName(page), /parent not stored/);
+  await eventually(async () => assert.match(await activeName(page), /parent not stored/));
   await page.keyboard.press('Enter');
   await page.waitForSelector('.notice');
-  assert.match(await page.locator('.notice').first().innerText(), /dead00000000beef/);
+  await eventually(async () => assert.match(await page.locator('.notice').first().innerText(), /dead00000000beef/));
 });
 
 test('a hundred thousand spans have few elements', async (page) => {
   await page.goto(`${normal.url}/trace/${FIXTURES.large}`);
   await page.waitForSelector('.wf-row', { timeout: 20_000 });
-  assert.ok((await rows(page).count()) < 60);
+  await eventually(async () => assert.ok((await rows(page).count()) < 60));
   await page.keyboard.press('G');
   await page.waitForTimeout(100);
-  assert.match(await page.evaluate(() => document.activeElement.dataset.span), /^99999$/);
+  await eventually(async () => assert.match(await page.evaluate(() => document.activeElement.dataset.span), /^99999$/));
 });
 
 test('an unknown trace is explained', async (page) => {
@@ -305,7 +320,7 @@ test('an unknown trace is explained', async (page) => {
 test('the system page counts rejections with their reason', async (page) => {
   await page.goto(`${normal.url}/system`);
   await page.waitForSelector('text=invalid_trace_id');
-  assert.match(await page.locator('main').innerText(), /13 rejected/);
+  await eventually(async () => assert.match(await page.locator('main').innerText(), /13 rejected/));
 });
 
 test('keys are listed, theme and contrast switch and stay', async (page) => {
@@ -316,9 +331,9 @@ test('keys are listed, theme and contrast switch and stay', async (page) => {
   await page.keyboard.press('Escape');
   await page.waitForSelector('dialog', { state: 'detached' });
   await page.keyboard.press('D');
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  await eventually(async () => assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark'));
   await page.reload();
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  await eventually(async () => assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark'));
 });
 
 test('nothing is asked of another host, and the policy blocks nothing', async (page, log) => {
@@ -338,7 +353,8 @@ for (const [name, run] of tests) {
   if (only && !name.includes(only)) continue;
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light', reducedMotion: 'reduce' });
   const page = await context.newPage();
-  page.setDefaultTimeout(8000);
+  page.setDefaultTimeout(8000 * THROTTLE);
+  if (THROTTLE > 1) await (await context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: THROTTLE });
   const log = [];
   page.on('console', (m) => log.push(`${m.type()}: ${m.text()}`));
   page.on('pageerror', (e) => log.push(`page error: ${e}`));
@@ -349,7 +365,7 @@ for (const [name, run] of tests) {
     console.log(`ok    ${name}`);
   } catch (e) {
     failures++;
-    console.log(`FAIL  ${name}\n      ${String(e.message).split('\n').slice(0, 6).join('\n      ')}\n      ${log.slice(-3).join('\n      ')}`);
+    console.log(`FAIL  ${name}\n      ${String(e.stack).split('\n').slice(0, 12).join('\n      ')}\n      ${log.slice(-3).join('\n      ')}`);
   }
   await context.close();
 }
