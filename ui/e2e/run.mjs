@@ -37,6 +37,7 @@ async function eventually(check) {
     }
   }
 }
+const sees = (place, text) => eventually(async () => assert.match(await place.innerText(), text));
 const activeName = (page) => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? '');
 
 test('the list shows traces newest first, with a total, and pages on', async (page) => {
@@ -301,6 +302,19 @@ test('orphans and children outside their parents are marked and explained', asyn
   await page.keyboard.press('Enter');
   await page.waitForSelector('.notice');
   await eventually(async () => assert.match(await page.locator('.notice').first().innerText(), /dead00000000beef/));
+});
+
+test('a span whose place was inferred says from what', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.broken}`);
+  await page.waitForSelector('.wf-row');
+  await page.keyboard.press('/');
+  await page.keyboard.type('inferred');
+  await page.keyboard.press('Enter');
+  await sees(page.locator('.matches'), /^1 of 1$/);
+  await page.keyboard.press('Escape');
+  await eventually(async () => assert.match(await activeName(page), /inferred/));
+  await page.keyboard.press('Enter');
+  await sees(page.locator('.notice').first(), /concluded from x-request-id/);
 });
 
 test('a hundred thousand spans have few elements', async (page) => {

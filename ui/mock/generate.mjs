@@ -187,6 +187,9 @@ export function brokenTrace() {
   if (long > 0) spans[long].duration += 60 * MS;
   spans[1].links.push({ traceId: '00000000000000000000000000000200', spanId: '0000000000000000' });
   spans[1].flags |= 4;
+  const inferred = spans.find((s, i) => i > 1 && s.kind === 2);
+  inferred.flags |= 64;
+  inferred.attributes.push({ key: 'tracewell.inferred', value: { boolValue: true } }, { key: 'tracewell.inferred.by', value: { stringValue: 'x-request-id' } });
   return spans;
 }
 

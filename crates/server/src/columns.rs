@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
-use tracewell_model::{SpanId, SpanRecord, TraceId, TraceTree};
+use tracewell_model::{SpanId, SpanRecord, TraceId, TraceTree, Value};
 
 /// Content type of the body.
 pub const CONTENT_TYPE: &str = "application/vnd.tracewell.trace-columns";
@@ -30,9 +30,14 @@ pub const FLAG_LOGS: u8 = 8;
 pub const FLAG_SHARED: u8 = 16;
 /// One of the span's events is an exception.
 pub const FLAG_EXCEPTION: u8 = 32;
+/// The span's place in the trace was concluded, not carried with the request (`tracewell.inferred`).
+pub const FLAG_INFERRED: u8 = 64;
 
 /// Name of the event that records an exception (OpenTelemetry semantic conventions).
 const EXCEPTION_EVENT: &str = "exception";
+
+/// Attribute by which the proxy and the log reader say that they concluded where a span belongs.
+const INFERRED: &str = "tracewell.inferred";
 
 /// Texts numbered in order of their first appearance.
 #[derive(Default)]
@@ -96,6 +101,7 @@ pub fn encode(trace_id: TraceId, spans: &[SpanRecord], with_logs: &HashSet<SpanI
         status.push(u8::try_from(span.status.code).unwrap_or(0));
         let shared = node.parent.is_some_and(|parent| spans[tree.nodes[parent].span].span.span_id == span.span_id);
         let exception = span.events.iter().any(|event| event.name == EXCEPTION_EVENT);
+        let inferred = span.attributes.iter().any(|pair| pair.key == INFERRED && pair.value == Value::Bool(true));
         let marks = [
             (node.orphan, FLAG_ORPHAN),
             (!span.events.is_empty(), FLAG_EVENTS),
@@ -103,6 +109,7 @@ pub fn encode(trace_id: TraceId, spans: &[SpanRecord], with_logs: &HashSet<SpanI
             (with_logs.contains(&span.span_id), FLAG_LOGS),
             (shared, FLAG_SHARED),
             (exception, FLAG_EXCEPTION),
+            (inferred, FLAG_INFERRED),
         ];
         flags.push(marks.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     }
@@ -238,6 +245,8 @@ mod tests {
         spans[0].span.status = Status { code: 2, message: String::new() };
         spans[0].span.events = vec![Event { name: "exception".into(), ..Event::default() }];
         spans[3].span.links = vec![Link::default()];
+        spans[1].span.attributes = vec![KeyValue::new(INFERRED, true)];
+        spans[2].span.attributes = vec![KeyValue::new(INFERRED, false)];
         let logs = HashSet::from([SpanId::from_u64(3)]);
         let decoded = Decoded::new(encode(TraceId([7; 16]), &spans, &logs, &["a part is missing".to_owned()]));
         assert_eq!(decoded.header["startUnixNano"], base.to_string());
@@ -256,7 +265,7 @@ mod tests {
             ("depth", vec![0.0, 1.0, 2.0, 3.0, 0.0]),
             ("kind", vec![2.0, 3.0, 2.0, 2.0, 1.0]),
             ("status", vec![0.0, 0.0, 0.0, 2.0, 0.0]),
-            ("flags", vec![0.0, 0.0, 16.0, f64::from(2 + 8 + 32), f64::from(1 + 4)]),
+            ("flags", vec![64.0, 0.0, 16.0, f64::from(2 + 8 + 32), f64::from(1 + 4)]),
         ] {
             assert_eq!(decoded.column(name), expected, "{name}");
         }

@@ -7,7 +7,7 @@
  */
 
 /** Bits of {@link TraceColumns.flags}. */
-export const Flag = { orphan: 1, events: 2, links: 4, logs: 8, shared: 16, exception: 32 } as const;
+export const Flag = { orphan: 1, events: 2, links: 4, logs: 8, shared: 16, exception: 32, inferred: 64 } as const;
 
 /** OTLP span kinds in wire order. */
 export const KINDS = ['unspecified', 'internal', 'server', 'client', 'producer', 'consumer'] as const;

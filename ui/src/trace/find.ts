@@ -40,6 +40,7 @@ function toTest(t: TraceColumns, d: Derived, term: string): Test {
   if (!term.includes('"')) {
     if (plain === 'error') return (i) => t.status[i] === STATUS_ERROR;
     if (plain === 'orphan') return (i) => (t.flags[i]! & Flag.orphan) !== 0;
+    if (plain === 'inferred') return (i) => (t.flags[i]! & Flag.inferred) !== 0;
     if (plain === 'exception') return (i) => (t.flags[i]! & Flag.exception) !== 0;
     if (plain === 'log') return (i) => (t.flags[i]! & Flag.logs) !== 0;
     const compare = /^(self)?([<>])=?(.+)$/.exec(plain);

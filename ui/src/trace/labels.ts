@@ -188,6 +188,7 @@ function marks(host: HTMLElement, t: TraceColumns, span: number, error: boolean,
   else if (flags & Flag.exception) add('!', 'soft', 'has an exception event, status not error');
   if (hiddenError) add('!', 'below', 'a hidden span below failed');
   if (flags & Flag.orphan) add('?', 'warn', 'its parent span is not stored');
+  if (flags & Flag.inferred) add('≈', 'soft', 'its place in the trace is inferred, not carried with the request');
   const outside = outsideParent(t, span, 1000);
   if (outside !== 'none') add('⇥', 'warn', `${OUTSIDE[outside]} its parent`);
   if (flags & Flag.logs) add('≡', 'soft', 'has log records');
@@ -207,6 +208,7 @@ export function describe(t: TraceColumns, d: Derived, span: number): string {
   if (children > 0) parts.push(`${children} ${children === 1 ? 'child' : 'children'}`);
   const flags = t.flags[span]!;
   if (flags & Flag.orphan) parts.push('parent not stored');
+  if (flags & Flag.inferred) parts.push('inferred');
   const outside = outsideParent(t, span, 1000);
   if (outside !== 'none') parts.push(`${OUTSIDE[outside]} its parent`);
   return parts.join(', ');
