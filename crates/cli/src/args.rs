@@ -104,12 +104,23 @@ pub struct ServeArgs {
 
 /// `demo`
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
     tracewell demo                        the shop, under a steady load\n  \
     tracewell demo --slow-database        one database is slow; find out which\n  \
-    tracewell demo --rate 50 --duration 1m")]
+    tracewell demo --rate 50 --duration 1m\n  \
+    tracewell demo fault list             what can go wrong in the demo that runs, and what does\n  \
+    tracewell demo fault slow-database on"
+)]
 pub struct DemoArgs {
-    /// Make a database slow: inventory-db, or --slow-database=orders-db.
+    /// What to do with a demo that runs.
+    #[command(subcommand)]
+    pub command: Option<DemoCommand>,
+    /// Begin with these faults (`tracewell demo fault list`), separated by commas.
+    #[arg(long = "fault", value_name = "NAME[=SETTING]", value_delimiter = ',')]
+    pub faults: Vec<tracewell_demo::Switch>,
+    /// Make a database slow: inventory-db, or --slow-database=orders-db. Short for --fault slow-database=NAME.
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "inventory-db")]
     pub slow_database: Option<String>,
     /// Requests per second.
@@ -127,6 +138,42 @@ pub struct DemoArgs {
     /// What to log.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log: String,
+}
+
+/// What to do with a demo that runs.
+#[derive(Debug, Subcommand)]
+pub enum DemoCommand {
+    /// Switch a fault on or off, describe it, or list all.
+    Fault(FaultArgs),
+}
+
+/// `demo fault`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    tracewell demo fault list\n  \
+    tracewell demo fault slow-database            what it does, and what to look for\n  \
+    tracewell demo fault slow-database on\n  \
+    tracewell demo fault slow-database=orders-db on\n  \
+    tracewell demo fault slow-database off")]
+pub struct FaultArgs {
+    /// The fault, with its setting where it has some; or `list`.
+    #[arg(value_name = "NAME[=SETTING] | list")]
+    pub name: String,
+    /// Switch it on or off.
+    #[arg(value_name = "on | off", hide_possible_values = true)]
+    pub state: Option<OnOff>,
+    /// The server beside the demo.
+    #[arg(long, value_name = "URL", env = "TRACEWELL_SERVER", default_value = DEFAULT_SERVER)]
+    pub server: String,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnOff {
+    /// It happens.
+    On,
+    /// It does not.
+    Off,
 }
 
 /// `query`

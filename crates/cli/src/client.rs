@@ -96,7 +96,16 @@ impl Client {
 
     /// A document of the native API; its errors as they were meant for people.
     pub async fn get_json(&self, path: &str) -> Result<serde_json::Value> {
-        let answer = self.send("GET", path, &[("accept", "application/json")], Vec::new()).await?;
+        self.json(self.send("GET", path, &[("accept", "application/json")], Vec::new()).await?)
+    }
+
+    /// Sends a document to the native API; answers and errors as [`Client::get_json`].
+    pub async fn post_json(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+        let headers = [("accept", "application/json"), ("content-type", "application/json")];
+        self.json(self.send("POST", path, &headers, body.to_string().into_bytes()).await?)
+    }
+
+    fn json(&self, answer: Answer) -> Result<serde_json::Value> {
         let json: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
         match json {
             Some(json) if answer.status.is_success() => Ok(json),

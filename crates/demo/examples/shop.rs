@@ -1,12 +1,12 @@
 //! Runs the shop against any OTLP/HTTP endpoint:
 //!
 //! ```text
-//! cargo run -p tracewell-demo --example shop -- http://127.0.0.1:4318 [requests per second] [slow database]
+//! cargo run -p tracewell-demo --example shop -- http://127.0.0.1:4318 [requests per second] [fault,fault,…]
 //! ```
 
 use std::error::Error;
 
-use tracewell_demo::{DemoConfig, SlowDatabase};
+use tracewell_demo::DemoConfig;
 use tracewell_sdk::Signal;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -16,7 +16,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(rate) = arguments.next() {
         config.requests_per_second = rate.parse()?;
     }
-    config.slow_database = arguments.next().map(|database| SlowDatabase { database });
+    for fault in arguments.next().iter().flat_map(|faults| faults.split(',')) {
+        config.faults.push(fault.parse()?);
+    }
     let demo = tracewell_demo::run(config).await?;
     println!("the shop is open; control port: http://{}", demo.control_addr());
     if let Some(frontend) = demo.frontend_addr() {

@@ -1,8 +1,8 @@
-//! The control port: switches for faults, and what the shop is doing.
+//! The control port: the switches for those who run the shop without a server beside it.
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -10,52 +10,53 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::faults::SlowDatabase;
+use crate::faults::{FaultState, Switch};
 use crate::service::World;
 
 #[derive(Deserialize)]
-struct Switch {
+struct Body {
     on: bool,
     #[serde(default)]
-    database: Option<String>,
+    setting: Option<String>,
 }
 
-/// `GET /`, `GET /faults`, `POST /faults/slow-database {"on":true,"database":"inventory-db"}`.
+/// `GET /`, `GET /faults`, `POST /faults/slow-database {"on":true,"setting":"inventory-db"}`.
 pub(crate) fn router(world: Arc<World>) -> Router {
     Router::new()
         .route("/", get(status))
         .route("/faults", get(faults))
-        .route("/faults/slow-database", post(slow_database))
+        .route("/faults/{name}", post(switch))
         .with_state(world)
 }
 
 async fn status(State(world): State<Arc<World>>) -> Json<Value> {
     let services: Vec<Value> =
         world.directory.all().map(|(name, socket)| json!({"service": name, "address": socket.to_string()})).collect();
-    Json(json!({"services": services, "faults": shown(&world)}))
+    let faults = world.faults.states();
+    Json(json!({"services": services, "faults": faults.iter().map(shown).collect::<Vec<_>>()}))
 }
 
-async fn faults(State(world): State<Arc<World>>) -> Json<Value> {
-    Json(shown(&world))
+async fn faults(State(world): State<Arc<World>>) -> Json<Vec<Value>> {
+    Json(world.faults.states().iter().map(shown).collect())
 }
 
-fn shown(world: &World) -> Value {
-    let slow = world.faults.slow_database();
-    json!({"slow-database": {"on": slow.is_some(), "database": slow.map(|slow| slow.database)}})
+fn shown(state: &FaultState) -> Value {
+    json!({"name": state.fault.name, "title": state.fault.title, "on": state.on, "setting": state.setting})
 }
 
-async fn slow_database(State(world): State<Arc<World>>, body: Bytes) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
-    // Whatever the content type: `curl -d` says that it sends a form.
-    let switch: Switch = serde_json::from_slice(&body).map_err(|error| {
-        let message = format!("the body is not {{\"on\":true}} or {{\"on\":false}}: {error}");
-        (StatusCode::BAD_REQUEST, Json(json!({"error": message})))
+type Refusal = (StatusCode, Json<Value>);
+
+/// Whatever the content type: `curl -d` says that it sends a form.
+async fn switch(
+    State(world): State<Arc<World>>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Refusal> {
+    let refuse = |status, message: String| (status, Json(json!({"error": message})));
+    let body: Body = serde_json::from_slice(&body).map_err(|error| {
+        refuse(StatusCode::BAD_REQUEST, format!("the body is not {{\"on\":true}} or {{\"on\":false}}: {error}"))
     })?;
-    let slow = switch.on.then(|| match switch.database {
-        Some(database) => SlowDatabase { database },
-        None => SlowDatabase::default(),
-    });
-    match world.faults.set_slow_database(slow) {
-        Ok(()) => Ok(Json(shown(&world))),
-        Err(error) => Err((StatusCode::BAD_REQUEST, Json(json!({"error": error.to_string()})))),
-    }
+    let switch = Switch::new(&name, body.setting.as_deref())
+        .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
+    Ok(Json(shown(&world.faults.set(switch, body.on))))
 }

@@ -18,6 +18,7 @@ use tracewell_sdk::SpanExt;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+use crate::faults::FaultId;
 use crate::service::{Answer, CallError, Service};
 
 /// The chance that a statement loses against another one.
@@ -171,7 +172,7 @@ async fn execute(State(service): State<Service>, headers: HeaderMap, Json(body):
 }
 
 async fn carry_out(service: &Service, statement: &Statement) -> Answer {
-    if statement.locks && service.world.faults.is_slow(service.spec.name) {
+    if statement.locks && service.world.faults.setting(FaultId::SlowDatabase) == Some(service.spec.name) {
         wait_for_lock(service, statement).await;
     }
     if service.world.random.chance(DEADLOCK_CHANCE) {

@@ -25,7 +25,7 @@ mod broker;
 mod cache;
 mod control;
 mod database;
-mod faults;
+pub mod faults;
 mod load;
 mod network;
 mod random;
@@ -43,13 +43,13 @@ use tokio_util::task::TaskTracker;
 use tracewell_sdk::{Config, Pipeline, Signal, SignalStats};
 use tracing::{Dispatch, Level};
 
-use crate::faults::Faults;
+use crate::faults::Switches;
 use crate::network::Directory;
 use crate::random::Random;
 use crate::service::{Service, World};
 use crate::topology::SERVICES;
 
-pub use faults::{FaultError, SlowDatabase};
+pub use faults::{FaultError, FaultState, Switch};
 
 /// The longest that [`Demo::stop`] waits for requests that are under way, and then for what they left to send.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -61,8 +61,8 @@ pub struct DemoConfig {
     pub otlp_endpoint: String,
     /// Visitors' requests per second on average; 0 for none. Default 5.
     pub requests_per_second: f64,
-    /// The database that is slow from the beginning.
-    pub slow_database: Option<SlowDatabase>,
+    /// The faults that are on from the beginning.
+    pub faults: Vec<Switch>,
     /// Socket of the control port; port 0 picks a free one. Default `127.0.0.1:0`.
     pub control_listen: SocketAddr,
     /// Seed of think times, choices and failures; the same seed gives the same sequence of them.
@@ -77,7 +77,7 @@ impl DemoConfig {
         Self {
             otlp_endpoint: otlp_endpoint.into(),
             requests_per_second: 5.0,
-            slow_database: None,
+            faults: Vec::new(),
             control_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             seed: 0x5409,
             export_delay: Duration::from_secs(1),
@@ -98,9 +98,6 @@ pub enum DemoError {
         /// Why.
         source: std::io::Error,
     },
-    /// The fault asked for does not exist.
-    #[error(transparent)]
-    Fault(#[from] FaultError),
     /// The exporter could not be started.
     #[error(transparent)]
     Export(#[from] tracewell_sdk::StartError),
@@ -117,10 +114,12 @@ pub struct Demo {
 ///
 /// # Errors
 ///
-/// [`DemoError`] names the socket, the fault or the exporter that could not be had.
+/// [`DemoError`] names the socket or the exporter that could not be had.
 pub async fn run(config: DemoConfig) -> Result<Demo, DemoError> {
-    let faults = Faults::default();
-    faults.set_slow_database(config.slow_database.clone())?;
+    let faults = Switches::default();
+    for switch in &config.faults {
+        faults.set(*switch, true);
+    }
     let random = Random::new(config.seed);
 
     let mut directory = Directory::default();
@@ -148,15 +147,15 @@ pub async fn run(config: DemoConfig) -> Result<Demo, DemoError> {
         directory: Arc::new(directory),
         random,
         faults,
+        requests_per_second: config.requests_per_second,
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });
 
     for (spec, listener) in listeners {
-        let dispatch = match spec.name {
-            // Brokers do not trace; what they carry does.
-            "message-broker" => Dispatch::none(),
-            _ => pipeline.tracer(&spec.resource(&world.random)).dispatch(Level::INFO),
+        let dispatch = match spec.traces() {
+            false => Dispatch::none(),
+            true => pipeline.tracer(&spec.resource(&world.random)).dispatch(Level::INFO),
         };
         let service = Service::new(spec, Arc::clone(&world), dispatch.clone());
         let router = match spec.name {
@@ -198,13 +197,9 @@ impl Demo {
         self.world.directory.all()
     }
 
-    /// Makes a database slow, or none.
-    ///
-    /// # Errors
-    ///
-    /// [`FaultError::UnknownDatabase`] where the name is not one of those that can be slow.
-    pub fn set_slow_database(&self, slow: Option<SlowDatabase>) -> Result<(), FaultError> {
-        self.world.faults.set_slow_database(slow)
+    /// The switches, to be kept beside the shop.
+    pub fn control(&self) -> Control {
+        Control { world: Arc::clone(&self.world) }
     }
 
     /// What became of the spans or log records so far.
@@ -223,6 +218,44 @@ impl Demo {
             // Sending blocks: not on a thread of the runtime.
             let _ = tokio::task::spawn_blocking(move || pipeline.shutdown(STOP_TIMEOUT)).await;
         }
+    }
+}
+
+/// The switches of an open shop. Clones switch the same shop; once it is closed they have no effect.
+#[derive(Clone)]
+pub struct Control {
+    world: Arc<World>,
+}
+
+impl Control {
+    /// Every fault as it is now, in the order of [`faults::FAULTS`].
+    pub fn faults(&self) -> Vec<FaultState> {
+        self.world.faults.states()
+    }
+
+    /// Switches a fault on or off.
+    pub fn switch(&self, switch: Switch, on: bool) -> FaultState {
+        self.world.faults.set(switch, on)
+    }
+
+    /// Requests per second, on average.
+    pub fn requests_per_second(&self) -> f64 {
+        self.world.requests_per_second
+    }
+
+    /// Services with a name of their own that send telemetry.
+    pub fn services(&self) -> usize {
+        SERVICES.iter().filter(|spec| spec.traces()).count()
+    }
+
+    /// Instances of all of them.
+    pub fn instances(&self) -> usize {
+        SERVICES.iter().filter(|spec| spec.traces()).map(|spec| spec.instances).sum()
+    }
+
+    /// The services of the longest path, from the first to the last.
+    pub fn chain(&self) -> Vec<&'static str> {
+        topology::CHAIN.to_vec()
     }
 }
 

@@ -20,7 +20,7 @@ use tower_service::Service as _;
 use tracewell_sdk::http::{Client, ClientLayer, UrlTemplate};
 use tracing::Dispatch;
 
-use crate::faults::Faults;
+use crate::faults::Switches;
 use crate::network::{Directory, PlainClient, plain_client};
 use crate::random::Random;
 use crate::topology::{Spec, spec};
@@ -38,7 +38,8 @@ const CONNECTIONS_MAX: usize = 256;
 pub(crate) struct World {
     pub(crate) directory: Arc<Directory>,
     pub(crate) random: Random,
-    pub(crate) faults: Faults,
+    pub(crate) faults: Switches,
+    pub(crate) requests_per_second: f64,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }

@@ -46,7 +46,16 @@ pub(crate) const SERVICES: &[Spec] = &[
     Spec { name: "payment-provider", version: "2026-10", namespace: "acme-pay", instances: 1, port: 8443 },
 ];
 
+/// The services of the longest path, from the first to the last.
+pub(crate) const CHAIN: &[&str] =
+    &["web-frontend", "api-gateway", "checkout", "pricing", "promotions", "user-profile", "profile-db"];
+
 impl Spec {
+    /// Whether it sends telemetry. Brokers do not; what they carry does.
+    pub(crate) fn traces(&self) -> bool {
+        self.name != "message-broker"
+    }
+
     /// The resource of one instance.
     pub(crate) fn resource(&self, random: &Random) -> Resource {
         let pod = format!("{}-{}-{}", self.name, random.hex(8), random.hex(5));

@@ -15,6 +15,7 @@ mod api;
 pub mod build;
 pub mod columns;
 pub mod config;
+pub mod demo;
 mod engine;
 mod http;
 mod metrics;

@@ -18,6 +18,7 @@ use tracewell_model::SpanRecord;
 use tracewell_store::{AppendError, Store, StoreConfig, StoreError, table};
 
 use crate::config::Config;
+use crate::demo::DemoControl;
 use crate::http::params::DEFAULT_TENANT;
 use crate::http::serve::serve;
 use crate::queries::Queries;
@@ -246,6 +247,12 @@ impl Running {
             self.store.append(DEFAULT_TENANT.into(), table::Signal::Traces, payload.into()).await?;
         }
         Ok(())
+    }
+
+    /// Tells the API of a demo that runs beside the server; the first one stays.
+    pub fn with_demo(&self, demo: Arc<dyn DemoControl>) {
+        // A second demo is not worth an error: the switches of the first go on working.
+        let _ = self.app.demo.set(demo);
     }
 
     /// Waits until a part of the server has ended by itself, which it should not, and says which.

@@ -1,13 +1,14 @@
 //! What the routes share.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tracewell_ingest::Stats;
 use tracewell_store::Store;
 
+use crate::demo::DemoControl;
 use crate::queries::Queries;
 
 /// What the routes share; cheap to clone.
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listening,
     pub(crate) started: Instant,
     pub(crate) started_ns: u64,
+    /// The demo that runs beside the server, if one does.
+    pub(crate) demo: OnceLock<Arc<dyn DemoControl>>,
     stopping: AtomicBool,
 }
 
@@ -37,7 +40,8 @@ impl App {
     pub(crate) fn new(store: Store, queries: Queries, ingest: Arc<Stats>, listeners: Listening) -> Self {
         let (started, started_ns) = (Instant::now(), crate::time::now_ns());
         let stopping = AtomicBool::new(false);
-        Self(Arc::new(Shared { store, queries, ingest, listeners, started, started_ns, stopping }))
+        let demo = OnceLock::new();
+        Self(Arc::new(Shared { store, queries, ingest, listeners, started, started_ns, demo, stopping }))
     }
 
     /// From now on readiness says that the server is stopping.

@@ -170,3 +170,40 @@ fn the_demo_fills_a_server_with_traces_of_many_services() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+#[test]
+fn faults_of_the_demo_are_switched_by_command_and_by_the_page_but_not_by_other_pages() {
+    let demo = Serving::start(&["demo", "--http-listen", "127.0.0.1:0", "--rate", "0"]);
+    let url = format!("http://{}", demo.address);
+    let fault = |arguments: &[&str]| stdout(&run(&[&["demo", "fault"], arguments, &["--server", &url]].concat()));
+    let on = || {
+        let state = demo.json("/api/v1/demo");
+        let faults = state["faults"].as_array().unwrap().clone();
+        let names = faults.iter().filter(|fault| fault["on"] == true).map(|fault| fault["name"].as_str().unwrap());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(fault(&["list"]).contains("slow-database        off"));
+    assert!(fault(&["slow-database=orders-db", "on"]).starts_with("slow-database: on (orders-db)\n"));
+    assert!(fault(&["slow-database"]).contains("wait for lock"));
+    assert_eq!(on(), ["slow-database"]);
+    assert!(fault(&["slow-database", "off"]).starts_with("slow-database: off\n"));
+    let unknown = run(&["demo", "fault", "fire", "on", "--server", &url]);
+    assert!(!unknown.status.success() && String::from_utf8_lossy(&unknown.stderr).contains("there is no fault `fire`"));
+
+    let path = "/api/v1/demo/faults/slow-database";
+    for (origin, body, status) in [
+        (Some(url.as_str()), r#"{"on":true}"#, 200),
+        (None, r#"{"on":false}"#, 200),
+        (None, r#"{"on":"yes"}"#, 400),
+        (None, r#"{"on":true,"setting":"mail-db"}"#, 400),
+        (Some("http://evil.example.com"), r#"{"on":true}"#, 403),
+        (Some("null"), r#"{"on":true}"#, 403),
+    ] {
+        let headers: Vec<(&str, &str)> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+        let answer = request(demo.address, "POST", path, &headers, body.as_bytes());
+        assert_eq!(answer.status, status, "{origin:?} {body}: {}", String::from_utf8_lossy(&answer.body));
+    }
+    assert!(on().is_empty());
+    let server = start();
+    assert_eq!(request(server.http, "GET", "/api/v1/demo", &[], &[]).status, 404);
+}

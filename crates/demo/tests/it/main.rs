@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use receiver::Receiver;
-use tracewell_demo::{Demo, DemoConfig, SlowDatabase};
+use tracewell_demo::{Demo, DemoConfig};
 use tracewell_model::{SpanId, SpanKind, SpanRecord, StatusCode, TraceId, TraceTree, Value};
 use tracewell_sdk::Signal;
 
@@ -172,8 +172,8 @@ async fn the_switch_makes_a_database_wait_for_a_lock() {
     let control = demo.control_addr();
     let answer = receiver::send_json(control, "/faults/slow-database", r#"{"on":true}"#).await;
     assert!(answer.contains("200 OK") && answer.contains("inventory-db"), "{answer}");
-    let refused = receiver::send_json(control, "/faults/slow-database", r#"{"on":true,"database":"mail-db"}"#).await;
-    assert!(refused.contains("400 Bad Request") && refused.contains("unknown database"), "{refused}");
+    let refused = receiver::send_json(control, "/faults/slow-database", r#"{"on":true,"setting":"mail-db"}"#).await;
+    assert!(refused.contains("400 Bad Request") && refused.contains("has no setting"), "{refused}");
 
     let found = receiver
         .wait(PATIENCE, |spans, _| {
@@ -195,8 +195,9 @@ async fn the_switch_makes_a_database_wait_for_a_lock() {
         above = node.parent.map(|parent| &tree.nodes[parent]);
     }
 
-    assert!(demo.set_slow_database(Some(SlowDatabase { database: "orders-db".to_owned() })).is_ok());
-    assert!(demo.set_slow_database(None).is_ok());
+    let orders = "slow-database=orders-db".parse().unwrap();
+    assert_eq!(demo.control().switch(orders, true).setting, Some("orders-db"));
+    assert!(!demo.control().switch(orders, false).on);
     let stats = demo.stats(Signal::Traces);
     assert_eq!((stats.dropped, stats.failed, stats.rejected), (0, 0, 0));
     demo.stop().await;

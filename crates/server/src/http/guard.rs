@@ -6,8 +6,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -62,6 +63,38 @@ pub(crate) async fn check_host(State(allowed): State<AllowedHosts>, request: Req
     .into_response()
 }
 
+/// Proof that a request that changes something was not sent by another site's page.
+///
+/// Browsers send `Origin` with every POST across sites, whatever its content type, and `Sec-Fetch-Site` with every
+/// request; programs send neither. `Host` was checked by [`check_host`] before, so that it can be compared with.
+pub(crate) struct SameOrigin;
+
+impl<S: Sync> FromRequestParts<S> for SameOrigin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        if is_same_origin(&parts.headers, authority) {
+            return Ok(Self);
+        }
+        let message = "this request comes from another site's page, which may not change anything here";
+        Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message)
+            .with_hint("open the user interface of this server, or send the request without a browser"))
+    }
+}
+
+fn is_same_origin(headers: &HeaderMap, authority: Option<&str>) -> bool {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+    let by_fetch = text(header::HeaderName::from_static("sec-fetch-site"))
+        .is_none_or(|site| matches!(site, "same-origin" | "none"));
+    let host = text(header::HOST).or(authority).unwrap_or_default();
+    let by_origin = text(header::ORIGIN).is_none_or(|origin| {
+        let named = origin.split_once("://").map(|(_, rest)| rest);
+        named.is_some_and(|named| !named.is_empty() && named.eq_ignore_ascii_case(host))
+    });
+    by_fetch && by_origin
+}
+
 /// Headers of every answer: no guessing of types, and no caching unless a route asks for it.
 pub(crate) async fn common_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -95,5 +128,33 @@ mod tests {
         }
         assert!(AllowedHosts::new(([0, 0, 0, 0], 3200).into(), &[]).allow("anything"));
         assert!(AllowedHosts::new(([127, 0, 0, 1], 3200).into(), &["*".to_owned()]).allow("anything"));
+    }
+
+    #[test]
+    fn only_our_own_page_and_programs_change_anything() {
+        for (origin, site, allowed) in [
+            (None, None, true),
+            (Some("http://127.0.0.1:3200"), None, true),
+            (Some("http://127.0.0.1:3200"), Some("same-origin"), true),
+            (Some("https://127.0.0.1:3200"), None, true),
+            (None, Some("none"), true),
+            (Some("http://127.0.0.1:8000"), None, false),
+            (Some("http://localhost:3200"), None, false),
+            (Some("https://evil.example.com"), Some("cross-site"), false),
+            (Some("null"), None, false),
+            (Some(""), None, false),
+            (None, Some("same-site"), false),
+            (None, Some("cross-site"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:3200"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            if let Some(site) = site {
+                headers.insert("sec-fetch-site", HeaderValue::from_static(site));
+            }
+            assert_eq!(is_same_origin(&headers, None), allowed, "{origin:?} {site:?}");
+        }
     }
 }

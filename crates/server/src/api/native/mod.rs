@@ -2,6 +2,7 @@
 //!
 //! `openapi.json` describes every route of [`routes`], and a test sees to it that it describes no other.
 
+mod demo;
 mod json;
 mod logs;
 mod names;
@@ -9,7 +10,7 @@ mod search;
 mod server;
 mod trace;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::Route;
 
@@ -29,6 +30,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route { path: "/api/v1/traces/{id}/spans/{spanId}", handler: get(trace::span) },
         Route { path: "/api/v1/traces/{id}/logs", handler: get(logs::of_trace) },
         Route { path: "/api/v1/logs", handler: get(logs::search) },
+        Route { path: "/api/v1/demo", handler: get(demo::state) },
+        Route { path: "/api/v1/demo/faults/{name}", handler: post(demo::switch) },
         Route { path: "/api/v1/status", handler: get(server::status) },
         Route { path: "/api/v1/openapi.json", handler: get(server::openapi) },
         Route { path: "/healthz", handler: get(server::healthz) },
@@ -78,12 +81,11 @@ mod tests {
         for (path, methods) in description["paths"].as_object().unwrap() {
             let in_path: BTreeSet<String> =
                 path.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0.to_owned())).collect();
+            let method = methods.get("get").or_else(|| methods.get("post")).unwrap();
             let listed =
-                methods["get"]["parameters"].as_array().unwrap().iter().map(|parameter| {
-                    match parameter["$ref"].as_str() {
-                        Some(reference) => description.pointer(&reference[1..]).unwrap(),
-                        None => parameter,
-                    }
+                method["parameters"].as_array().unwrap().iter().map(|parameter| match parameter["$ref"].as_str() {
+                    Some(reference) => description.pointer(&reference[1..]).unwrap(),
+                    None => parameter,
                 });
             let described: BTreeSet<String> = listed
                 .filter(|parameter| parameter["in"] == "path")

@@ -1,24 +1,36 @@
 //! `tracewell demo`: the shop and a server to look at it with.
 
+mod control;
+mod fault;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use tracewell_demo::{DemoConfig, SlowDatabase};
+use tracewell_demo::{DemoConfig, Switch};
 use tracewell_server::Running;
 use tracewell_server::config::{Config, Log, LogFormat};
 
-use crate::args::DemoArgs;
+use crate::args::{DemoArgs, DemoCommand};
 use crate::signals::Ends;
 use crate::{output, runtime, settings};
 
 /// Runs the command.
 pub fn run(args: DemoArgs) -> Result<ExitCode> {
+    match &args.command {
+        Some(DemoCommand::Fault(args)) => fault::run(args),
+        None => open(&args),
+    }
+}
+
+fn open(args: &DemoArgs) -> Result<ExitCode> {
+    let faults = faults(args)?;
     settings::start_log(&Log { level: args.log.clone(), format: LogFormat::Text })?;
     let folder = Folder::new(args.data_dir.clone())?;
-    let config = config(&args, &folder)?;
+    let config = config(args, &folder)?;
     let runtime = runtime()?;
     let result: Result<bool> = runtime.block_on(async {
         let mut ends = Ends::new()?;
@@ -26,7 +38,7 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
         let otlp = running.addresses().otlp_http.context("OTLP/HTTP does not listen")?;
         let mut shop = DemoConfig::new(format!("http://{otlp}"));
         shop.requests_per_second = args.rate;
-        shop.slow_database = args.slow_database.clone().map(|database| SlowDatabase { database });
+        shop.faults = faults.clone();
         let shop = match tracewell_demo::run(shop).await {
             Ok(shop) => shop,
             Err(error) => {
@@ -34,8 +46,9 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
                 return Err(error.into());
             }
         };
+        running.with_demo(Arc::new(control::Shop(shop.control())));
         let ready = crate::serve::ready_line(&running);
-        output::tell(&format!("{ready}\n{}", invitation(&running, &args, &folder, shop.control_addr())));
+        output::tell(&format!("{ready}\n{}", invitation(&running, args, &faults, &folder)));
         let limit = async {
             match args.duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -94,22 +107,35 @@ fn free_or_any(who: &str, wanted: SocketAddr) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
-fn invitation(running: &Running, args: &DemoArgs, folder: &Folder, control: SocketAddr) -> String {
+/// The faults asked for, in either way.
+fn faults(args: &DemoArgs) -> Result<Vec<Switch>> {
+    let mut faults = args.faults.clone();
+    if let Some(database) = &args.slow_database {
+        faults.push(Switch::new("slow-database", Some(database))?);
+    }
+    Ok(faults)
+}
+
+fn invitation(running: &Running, args: &DemoArgs, faults: &[Switch], folder: &Folder) -> String {
     let url = format!("http://{}", running.addresses().http);
     let kept = if folder.temporary.is_some() { "deleted at the end; --data-dir FOLDER keeps them" } else { "kept" };
     let server = if running.addresses().http.port() == 3200 { String::new() } else { format!(" --server {url}") };
-    let look = match &args.slow_database {
-        Some(database) => format!(
-            "  Some requests take seconds. Open one and see which hop is to blame (it is {database}):\n\
-             \x20   tracewell query '{{ trace:duration > 1s }}'{server}\n"
-        ),
-        None => format!(
+    let mut look = String::new();
+    for switch in faults {
+        let fault = switch.fault();
+        look.push_str(&format!(
+            "  On: {switch} ({}). Look for {}:\n    tracewell query '{}'{server}\n",
+            fault.title, fault.look, fault.query
+        ));
+    }
+    if faults.is_empty() {
+        look = format!(
             "  Some requests fail, most do not. The failed ones:\n\
              \x20   tracewell query '{{ status = error }}'{server}\n\
-             \x20 Make a database slow, and see what it does:\n\
-             \x20   curl -X POST http://{control}/faults/slow-database -d '{{\"on\":true}}' -H 'content-type: application/json'\n"
-        ),
-    };
+             \x20 Make something go wrong, and see what it does:\n\
+             \x20   tracewell demo fault list{server}\n"
+        );
+    }
     format!(
         "\n  Open {url}\n\n\
          \x20 The shop answers {} requests per second; the first traces are there in a few seconds.\n{look}\
