@@ -337,6 +337,30 @@ test('the system page counts rejections with their reason', async (page) => {
   await eventually(async () => assert.match(await page.locator('main').innerText(), /13 rejected/));
 });
 
+test('a fault of the demo is switched by keys, marked on the chain, and leads to its traces', async (page) => {
+  await page.goto(normal.url);
+  await page.getByRole('link', { name: 'Demo' }).waitFor();
+  await page.keyboard.press('F');
+  await page.waitForURL('**/demo');
+  await page.waitForSelector('[role="switch"]');
+  assert.equal(await page.locator('.chain li').count(), 30);
+  await page.keyboard.press('j');
+  await page.keyboard.press('j');
+  await page.keyboard.press('Space');
+  await page.waitForSelector('[role="switch"][aria-checked="true"]');
+  await sees(page.locator('.chain li').nth(9), /a fault is on between this and the next/);
+  await sees(page.locator('.offscreen[role="status"]'), /Congestion .* on/);
+  assert.match(await page.locator('li.on code').innerText(), /tracewell demo fault congestion-request off/);
+  await page.locator('select').selectOption('orders-db');
+  await page.reload();
+  await eventually(async () => assert.equal(await page.locator('select').inputValue(), 'orders-db'));
+  await page.getByRole('link', { name: 'Its traces' }).click();
+  await eventually(async () => assert.equal(params(page).get('q'), '{ trace:duration > 1s }'));
+  await page.goto(empty.url);
+  await page.waitForSelector('.start');
+  assert.equal(await page.getByRole('link', { name: 'Demo' }).count(), 0);
+});
+
 test('keys are listed, theme and contrast switch and stay', async (page) => {
   await page.goto(normal.url);
   await page.waitForSelector('[data-trace]');
@@ -353,7 +377,7 @@ test('keys are listed, theme and contrast switch and stay', async (page) => {
 test('nothing is asked of another host, and the policy blocks nothing', async (page, log) => {
   const hosts = new Set();
   page.on('request', (r) => hosts.add(new URL(r.url()).host));
-  for (const path of ['/', `/trace/${FIXTURES.shop}`, `/trace/${FIXTURES.large}`, '/system', '/nowhere']) {
+  for (const path of ['/', `/trace/${FIXTURES.shop}`, `/trace/${FIXTURES.large}`, '/system', '/demo', '/nowhere']) {
     await page.goto(normal.url + path);
     await page.waitForTimeout(400);
   }

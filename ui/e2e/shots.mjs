@@ -32,6 +32,7 @@ const STATES = {
   large: ['normal', `/trace/${FIXTURES.large}`, async (p) => { await p.waitForTimeout(1500); }],
   missing: ['normal', '/trace/00000000000000000123456789abcdef'],
   system: ['normal', '/system'],
+  demo: ['normal', '/demo', async (p) => { await p.locator('[role="switch"]').nth(0).click(); await p.locator('[role="switch"]').nth(1).click(); await p.locator('summary').first().click(); await p.waitForTimeout(400); }],
   help: ['normal', `/trace/${FIXTURES.shop}`, async (p) => { await p.keyboard.press('?'); await p.waitForTimeout(200); }],
 };
 

@@ -13,6 +13,24 @@ const DIST = join(HERE, '..', 'dist');
 const REAL = join(HERE, '..', '..', '..', 'shared', 'data', 'traces', 'otlp');
 const KINDS = ['unspecified', 'internal', 'server', 'client', 'producer', 'consumer'];
 const CODES = ['unset', 'ok', 'error'];
+
+/** The demo: a chain of thirty services and a fault of each shape. */
+function demoState() {
+  const chain = ['web-frontend', 'api-gateway', 'checkout', 'order-orchestrator', 'inventory', 'reservations', 'warehouse-router', 'stock-ledger', 'allocation', 'fulfilment', 'carrier-selection', 'rates', 'zones', 'customs', 'duties', 'tax', 'tax-rules', 'jurisdictions', 'address-check', 'geocoding', 'regions', 'risk', 'fraud-scoring', 'features', 'profiles', 'history', 'archive', 'ledger', 'ledger-store', 'ledger-db'];
+  const fault = (name, title, description, verdict, more = {}) => ({
+    name, title, description, on: false, setting: null, settings: [], services: [], look: 'Open a slow trace: one bar takes nearly all of the time.', query: '{ trace:duration > 1s }',
+    verdict: { sentence: '', kind: '', service: null, edge: null, direction: null, operation: null, statement: null, attribute: null, ...verdict }, ...more,
+  });
+  return {
+    services: 50, instances: 61, requestsPerSecond: 5, chain,
+    faults: [
+      fault('slow-query', 'Slow query in the thirtieth service', 'The statement that sums up the ledger reads the whole table instead of its index.', { kind: 'slow-operation', service: 'ledger-db', sentence: 'Checkout is slow because of one statement in ledger-db, the thirtieth service.', statement: 'SELECT sum(amount) FROM entries WHERE account = ?' }, { services: ['ledger-db'] }),
+      fault('congestion-request', 'Congestion from the tenth to the eleventh', 'The link carries requests at 40 kB/s with a queue before it.', { kind: 'network', edge: { caller: 'fulfilment', callee: 'carrier-selection' }, direction: 'request', sentence: 'The time goes on the network from fulfilment to carrier-selection, on the way there.' }, { services: ['fulfilment', 'carrier-selection'] }),
+      fault('slow-database', 'A database waits for locks', 'Queries of one database wait two to four seconds for a lock.', { kind: 'lock-wait', service: 'inventory-db', sentence: 'inventory-db waits for a lock.' }, { services: ['inventory-db'], setting: 'inventory-db', settings: ['inventory-db', 'orders-db'] }),
+      fault('clock-skew', 'A clock is wrong', 'The clock of one service is 180 ms ahead.', { kind: 'clock-skew', service: 'rates', sentence: 'The clock of rates is 180 ms ahead.' }, { services: ['rates'] }),
+    ],
+  };
+}
 const id = (n) => String(n).padStart(32, '0');
 
 /** Named traces, so that tests and people can open them: /trace/00…0200 and so on. */
@@ -184,6 +202,7 @@ function time(text, now, fallback) {
 export function startMock({ port = 0, mode = 'normal', slow = 0, now = Date.now() } = {}) {
   const store = mode === 'empty' ? new Map() : buildStore(now);
   const started = Date.now();
+  const demo = demoState();
   const get = (traceId) => {
     let t = store.get(traceId);
     const size = traceId === FIXTURES.large ? 100_000 : traceId === FIXTURES.million ? 1_000_000 : 0;
@@ -197,8 +216,14 @@ export function startMock({ port = 0, mode = 'normal', slow = 0, now = Date.now(
     return [...store.values()].filter((t) => t.spans.length < 50_000 && t.start >= from && t.start <= to);
   };
 
-  function api(path, url) {
+  function api(path, url, body) {
     const parts = path.split('/').map(decodeURIComponent);
+    if (path === 'demo') return demo;
+    if (parts[0] === 'demo' && parts[1] === 'faults') {
+      const fault = demo.faults.find((f) => f.name === parts[2]);
+      if (!fault) throw { status: 404, error: { code: 'unknown_fault', message: `there is no fault ${parts[2]}` } };
+      return Object.assign(fault, JSON.parse(body));
+    }
     const p = url.searchParams;
     if (path === 'search') {
       const tests = parseQuery(p.get('q') ?? '');
@@ -269,7 +294,7 @@ export function startMock({ port = 0, mode = 'normal', slow = 0, now = Date.now(
     if (path === 'status') {
       const spans = [...store.values()].reduce((n, t) => n + t.spans.length, 0);
       return {
-        version: '0.1.0', uptimeSeconds: Math.round((Date.now() - started) / 1000) + 7384,
+        version: '0.1.0', demo: mode === 'normal', uptimeSeconds: Math.round((Date.now() - started) / 1000) + 7384,
         receivers: [
           { name: 'otlp-grpc', address: '127.0.0.1:4317', requests: mode === 'empty' ? 0 : 1284, accepted: spans, rejected: {}, lastError: null },
           { name: 'otlp-http', address: '127.0.0.1:4318', requests: mode === 'empty' ? 0 : 412, accepted: mode === 'empty' ? 0 : 20481, rejected: mode === 'empty' ? {} : { invalid_trace_id: 12, too_large: 1 }, lastError: mode === 'empty' ? null : { timeUnixNano: `${now - 400_000}000000`, reason: 'invalid_trace_id', message: 'resourceSpans[0].scopeSpans[0].spans[3].traceId is 15 bytes, expected 16' } },
@@ -290,18 +315,20 @@ export function startMock({ port = 0, mode = 'normal', slow = 0, now = Date.now(
     };
     const json = (status, value) => send(status, 'application/json', JSON.stringify(value));
     if (url.pathname.startsWith('/api/v1/')) {
+      let body = '';
+      request.on('data', (part) => (body += part));
       setTimeout(() => {
         try {
           const path = url.pathname.slice('/api/v1/'.length);
           if (mode === 'error' && path !== 'status') throw { status: 500, error: { code: 'internal', message: 'segment 0191f2.parquet cannot be read: checksum differs in page 17', hint: 'run tracewell doctor' } };
-          const answer = api(path, url);
+          const answer = api(path, url, body);
           if (Buffer.isBuffer(answer)) send(200, 'application/vnd.tracewell.trace-columns', answer);
           else json(200, answer);
         } catch (e) {
           if (!e.status) console.error(e);
           json(e.status ?? 500, { error: e.error ?? { code: 'internal', message: String(e) } });
         }
-      }, slow);
+      }, Math.max(slow, request.method === 'POST' ? 20 : 0));
       return;
     }
     const file = normalize(join(DIST, url.pathname));

@@ -149,10 +149,11 @@ export function apiUrl(path: string, params: Record<string, string | number | un
   return url.toString();
 }
 
-async function request(url: string, signal?: AbortSignal, accept = 'application/json'): Promise<Response> {
+async function request(url: string, signal?: AbortSignal, accept = 'application/json', method = 'GET', body?: unknown): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(url, { signal: signal ?? null, headers: { accept } });
+    const headers: Record<string, string> = body === undefined ? { accept } : { accept, 'content-type': 'application/json' };
+    response = await fetch(url, { method, signal: signal ?? null, headers, body: body === undefined ? null : JSON.stringify(body) });
   } catch (cause) {
     if (signal?.aborted) throw cause;
     throw new ApiError(0, { code: 'unreachable', message: 'the server does not answer', hint: 'check that tracewell is running and try again' });
@@ -168,8 +169,11 @@ async function request(url: string, signal?: AbortSignal, accept = 'application/
   throw new ApiError(response.status, { code: 'http', message: text.slice(0, 300) || `the server answered ${response.status} ${response.statusText}` });
 }
 
-async function json<T>(url: string, signal?: AbortSignal): Promise<T> {
-  const response = await request(url, signal);
+const json = <T>(url: string, signal?: AbortSignal) => send<T>('GET', url, undefined, signal);
+
+/** Sends `body` as JSON where there is one, and reads the answer as JSON. */
+export async function send<T>(method: 'GET' | 'POST', url: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const response = await request(url, signal, 'application/json', method, body);
   try {
     return (await response.json()) as T;
   } catch (cause) {
