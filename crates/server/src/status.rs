@@ -31,6 +31,7 @@ pub(crate) fn document(app: &App) -> Value {
         "ready": reason.is_none(),
         "memoryBytes": metrics::resident_bytes(),
         "userInterface": api::ui_is_embedded(),
+        "demo": app.demo.get().is_some(),
         "listeners": {
             "http": app.listeners.http.to_string(),
             "otlpGrpc": app.listeners.otlp_grpc.map(|address| address.to_string()),

@@ -177,6 +177,7 @@ fn faults_of_the_demo_are_switched_by_command_and_by_the_page_but_not_by_other_p
     let url = format!("http://{}", demo.address);
     let fault = |arguments: &[&str]| stdout(&run(&[&["demo", "fault"], arguments, &["--server", &url]].concat()));
     let on = || {
+        assert_eq!(demo.json("/api/v1/status")["demo"], true);
         let state = demo.json("/api/v1/demo");
         let faults = state["faults"].as_array().unwrap().clone();
         let names = faults.iter().filter(|fault| fault["on"] == true).map(|fault| fault["name"].as_str().unwrap());
