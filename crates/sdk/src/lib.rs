@@ -52,6 +52,8 @@ mod under;
 mod value;
 mod visit;
 
+#[cfg(feature = "db")]
+pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
 
