@@ -93,7 +93,7 @@ impl SpanExt for Span {
     }
 }
 
-fn with_data<T>(span: &Span, act: impl FnOnce(&TraceLayer, &mut SpanData) -> T) -> Option<T> {
+pub(crate) fn with_data<T>(span: &Span, act: impl FnOnce(&TraceLayer, &mut SpanData) -> T) -> Option<T> {
     span.with_subscriber(|(id, dispatch): (&tracing::Id, &Dispatch)| {
         let layer = dispatch.downcast_ref::<TraceLayer>()?;
         let registry = dispatch.downcast_ref::<Registry>()?;

@@ -36,6 +36,8 @@
 mod client;
 mod config;
 pub mod diagnostics;
+#[cfg(feature = "http")]
+mod edit;
 mod exporter;
 mod ext;
 mod id;
@@ -56,6 +58,10 @@ mod visit;
 pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 
 pub use config::{Config, Destination, Limits, Signal, Warning};
 pub use ext::{SpanExt, current_context, extract, inject};

@@ -1,102 +1,79 @@
 //! A body that keeps its span open until it is over.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tracing::Span;
 
-use crate::SpanExt;
-
-/// A span that ends with the work that it stands for, whichever way that ends: `done` is called with it,
-/// or it is dropped, which means that whoever waited has gone away.
-pub(super) struct Open {
-    span: Option<Span>,
-    /// False while dropping it is nothing unusual.
-    expected: bool,
-}
-
-impl Open {
-    pub(super) fn new(span: Span) -> Self {
-        Self { span: Some(span), expected: true }
-    }
-
-    pub(super) fn span(&self) -> Span {
-        self.span.clone().unwrap_or_else(Span::none)
-    }
-
-    fn done(&mut self) {
-        if let Some(span) = self.span.take() {
-            span.end();
-        }
-    }
-
-    /// The work failed with an error of this kind.
-    pub(super) fn failed(&mut self, kind: &str, error: &dyn fmt::Display) {
-        if let Some(span) = self.span.take() {
-            span.record("error.type", kind);
-            span.record("otel.status_code", "error");
-            span.record("otel.status_message", tracing::field::display(error));
-            span.end();
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.failed("panic", &"the handler panicked");
-        } else if self.expected {
-            self.failed("cancelled", &"abandoned before it was complete");
-        }
-        self.done();
-    }
-}
+use super::watch::{End, Open, Watch};
+use super::{fault, panics};
 
 pin_project! {
     /// A body whose span ends with its last frame.
-    pub struct TracedBody<B> {
+    pub struct TracedBody<B, W: Watch> {
         #[pin]
         inner: B,
-        open: Open,
+        open: Option<Open<W>>,
     }
 }
 
-impl<B: Body> TracedBody<B> {
-    pub(super) fn new(inner: B, mut open: Open) -> Self {
-        // A body that nobody reads, such as that of an answer to HEAD, is simply dropped.
-        open.expected = false;
+impl<B: Body, W: Watch> TracedBody<B, W> {
+    pub(crate) fn new(inner: B, mut open: Open<W>) -> Self {
+        // A body that nobody begins to read, such as that of an answer to HEAD, is simply dropped.
+        open.set_idle(true);
         if inner.is_end_stream() {
-            open.done();
+            open.over(End::Complete);
         }
-        Self { inner, open }
+        Self { inner, open: Some(open) }
     }
 }
 
-impl<B> Body for TracedBody<B>
+impl<B, W> Body for TracedBody<B, W>
 where
     B: Body,
-    B::Error: fmt::Display,
+    B::Error: fmt::Display + Any,
+    W: Watch,
 {
     type Data = B::Data;
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let span = this.open.span();
-        let _entered = span.enter();
-        this.open.expected = true;
-        let frame = ready!(this.inner.as_mut().poll_frame(context));
-        match &frame {
-            None => this.open.done(),
-            Some(Err(error)) => this.open.failed("body_error", error),
-            // hyper does not ask again once it knows that this was the last frame.
-            Some(Ok(_)) if this.inner.is_end_stream() => this.open.done(),
-            Some(Ok(_)) => {}
+        let Some(open) = this.open else { return this.inner.poll_frame(context) };
+        open.set_idle(false);
+        let entered = open.span().enter();
+        let outcome = panics::watch(|| this.inner.as_mut().poll_frame(context));
+        drop(entered);
+        let polled = match outcome.result {
+            Ok(polled) => polled,
+            Err(payload) => {
+                if let Some(panicked) = &outcome.panicked {
+                    open.over(End::Panicked(panicked));
+                }
+                resume_unwind(payload);
+            }
+        };
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(None) => open.over(End::Complete),
+            Poll::Ready(Some(Err(error))) => open.over(End::Failed(fault::kind(error), fault::words(error))),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    open.data(data);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    open.trailers(trailers);
+                }
+                // hyper does not ask again once it knows that this was the last frame.
+                if this.inner.is_end_stream() {
+                    open.over(End::Complete);
+                }
+            }
         }
-        Poll::Ready(frame)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -108,8 +85,8 @@ where
     }
 }
 
-impl<B: Default> Default for TracedBody<B> {
+impl<B: Default, W: Watch> Default for TracedBody<B, W> {
     fn default() -> Self {
-        Self { inner: B::default(), open: Open { span: None, expected: false } }
+        Self { inner: B::default(), open: None }
     }
 }

@@ -1,58 +1,49 @@
 //! The server's side: one span for each request handled.
 
+use std::any::Any;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{HOST, USER_AGENT};
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::response::Parts;
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::field::Empty;
-use tracing::instrument::Instrumented;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
-use super::body::{Open, TracedBody};
-use super::{known_method, protocol_version, redacted_query};
-use crate::SpanExt;
+use super::attributes::{host_and_port, protocol_version, text};
+use super::body::TracedBody;
+use super::forwarded::Origin;
+use super::future::Traced;
+use super::options::{Options, ServerLayer};
+use super::panics;
+use super::watch::{End, Open, Watch};
+use crate::edit::{self, Editor};
+use crate::span::SpanKind;
 
 /// The template of the route that a request took, such as `/cart/{id}`. Routers other than axum's (feature
 /// `axum`) put it into the request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route(pub Arc<str>);
 
-/// Makes a server span for each request, as child of the caller's span. To be put around an axum router
-/// (`router.layer(ServerLayer::new())`) or any other tower service over HTTP.
-///
-/// The span is called `GET /cart/{id}` where the route is known, else `GET`. An answer of 500 and above
-/// and an error of the service set its status; what the client did wrong (4xx) does not.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ServerLayer {
-    scheme: Option<&'static str>,
-}
+/// The other end of the connection, in the request's extensions, for `network.peer.address` and
+/// `client.address`. With the feature `axum` its `ConnectInfo<SocketAddr>` is found as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub SocketAddr);
 
-impl ServerLayer {
-    /// The layer; `url.scheme` is that of the request, else `http`.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The layer of a server that speaks TLS: `url.scheme` is `https`.
-    #[must_use]
-    pub fn https(self) -> Self {
-        Self { scheme: Some("https") }
-    }
-}
+/// In the extensions of a request that has its span already.
+#[derive(Clone)]
+struct Outer(Span);
 
 impl<S> Layer<S> for ServerLayer {
     type Service = Server<S>;
 
     fn layer(&self, inner: S) -> Server<S> {
-        Server { inner, layer: *self }
+        panics::install();
+        Server { inner, options: Arc::clone(&self.options) }
     }
 }
 
@@ -60,16 +51,22 @@ impl<S> Layer<S> for ServerLayer {
 #[derive(Debug, Clone)]
 pub struct Server<S> {
     inner: S,
-    layer: ServerLayer,
+    options: Arc<Options>,
 }
+
+/// The answer of a [`Server`] to come.
+pub type ServerFuture<F> = Traced<F, ServerWatch>;
+
+/// The body of a [`Server`]'s answer.
+pub type ServerBody<B> = TracedBody<B, ServerWatch>;
 
 impl<S, B, R> Service<Request<B>> for Server<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Error: fmt::Display,
+    S::Error: fmt::Display + Any,
     R: Body,
 {
-    type Response = Response<TracedBody<R>>;
+    type Response = Response<ServerBody<R>>;
     type Error = S::Error;
     type Future = ServerFuture<S::Future>;
 
@@ -77,111 +74,197 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
-        let span = server_span(&request, self.layer.scheme);
-        let open = Open::new(span.clone());
-        let future = span.in_scope(|| self.inner.call(request)).instrument(span.clone());
-        ServerFuture { future, open: Some(open) }
+    fn call(&mut self, mut request: Request<B>) -> ServerFuture<S::Future> {
+        if let Some(Outer(span)) = request.extensions().get() {
+            // A router within a traced one knows the route better; a second span would say nothing new.
+            if let Some(route) = route(request.extensions()) {
+                let method = self.options.methods.known(request.method());
+                edit::edit(span, |edit| {
+                    edit.name(format!("{} {route}", method.unwrap_or("HTTP")));
+                    edit.set("http.route", crate::proto::ValueRef::Str(route));
+                });
+            }
+            let open = Open::new(Span::none(), ServerWatch::new(request.method(), &self.options));
+            return Traced::new(self.inner.call(request), open);
+        }
+        let (span, request_after) = self.options.begin(request);
+        request = request_after;
+        request.extensions_mut().insert(Outer(span.clone()));
+        let watch = ServerWatch::new(request.method(), &self.options);
+        let future = span.in_scope(|| self.inner.call(request));
+        Traced::new(future, Open::new(span, watch))
     }
 }
 
-fn route<B>(request: &Request<B>) -> Option<Arc<str>> {
+fn route(extensions: &Extensions) -> Option<&str> {
     #[cfg(feature = "axum")]
-    if let Some(matched) = request.extensions().get::<axum::extract::MatchedPath>() {
-        return Some(matched.as_str().into());
+    if let Some(matched) = extensions.get::<axum::extract::MatchedPath>() {
+        return Some(matched.as_str());
     }
-    request.extensions().get::<Route>().map(|route| Arc::clone(&route.0))
+    extensions.get::<Route>().map(|route| &*route.0)
 }
 
-fn server_span<B>(request: &Request<B>, scheme: Option<&str>) -> Span {
-    let (method, uri) = (request.method(), request.uri());
-    let span = tracing::info_span!(
-        target: "tracewell_sdk::http",
-        parent: None,
-        "HTTP",
-        otel.kind = "server",
-        otel.status_code = Empty,
-        otel.status_message = Empty,
-        http.request.method = known_method(method).unwrap_or("_OTHER"),
-        http.request.method_original = Empty,
-        http.route = Empty,
-        http.response.status_code = Empty,
-        url.scheme = scheme.or(uri.scheme_str()).unwrap_or("http"),
-        url.path = uri.path(),
-        url.query = Empty,
-        server.address = Empty,
-        server.port = Empty,
-        network.protocol.version = protocol_version(request.version()),
-        user_agent.original = Empty,
-        error.type = Empty,
-    );
-    span.set_remote(&crate::extract(request.headers()));
-    if span.is_disabled() {
-        return span;
+pub(crate) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::ConnectInfo(address)) = extensions.get() {
+        return Some(*address);
     }
-    let name = known_method(method).unwrap_or("HTTP");
-    match route(request) {
-        Some(route) => {
-            span.record("http.route", &*route);
-            span.set_name(format!("{name} {route}"));
-        }
-        None => span.set_name(name.to_owned()),
-    }
-    if known_method(method).is_none() {
-        span.record("http.request.method_original", method.as_str());
-    }
-    if let Some(query) = uri.query() {
-        span.record("url.query", redacted_query(query));
-    }
-    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
-    let authority = host.and_then(|host| host.parse::<http::uri::Authority>().ok());
-    if let Some(authority) = uri.authority().or(authority.as_ref()) {
-        span.record("server.address", authority.host());
-        if let Some(port) = authority.port_u16() {
-            span.record("server.port", port);
+    extensions.get().map(|PeerAddress(address)| *address)
+}
+
+/// Adds who asked, and where he asked.
+pub(crate) fn record_ends(
+    edit: &mut Editor<'_>,
+    authority: Option<(&str, Option<u16>)>,
+    origin: &Origin<'_>,
+    peer: Option<SocketAddr>,
+) {
+    if let Some((host, port)) = origin.host.or(authority) {
+        edit.text("server.address", host);
+        if let Some(port) = port {
+            edit.int("server.port", port);
         }
     }
-    if let Some(agent) = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()) {
-        span.record("user_agent.original", agent);
-    }
-    span
-}
-
-pin_project! {
-    /// The answer to come, within its span.
-    pub struct ServerFuture<F> {
-        #[pin]
-        future: Instrumented<F>,
-        open: Option<Open>,
+    if let Some(peer) = peer {
+        let address = peer.ip().to_canonical().to_string();
+        edit.text("network.peer.address", &address);
+        edit.int("network.peer.port", peer.port());
+        edit.text("client.address", origin.client.map_or(&address, |(client, _)| client));
+    } else if let Some((client, _)) = origin.client {
+        edit.text("client.address", client);
     }
 }
 
-impl<F, R, E> Future for ServerFuture<F>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: Body,
-    E: fmt::Display,
-{
-    type Output = Result<Response<TracedBody<R>>, E>;
+impl Options {
+    /// The span of a request, and the request again.
+    fn begin<B>(&self, request: Request<B>) -> (Span, Request<B>) {
+        let (parts, body) = request.into_parts();
+        let (method, route) = (self.methods.known(&parts.method), route(&parts.extensions));
+        // What a formatter of log lines shows of a request are its fields; everything else is added beside.
+        let span = tracing::info_span!(
+            target: "tracewell_sdk::http",
+            parent: None,
+            "HTTP",
+            http.request.method = method.unwrap_or("_OTHER"),
+            url.path = parts.uri.path(),
+            http.route = route,
+        );
+        let remote = crate::extract(&parts.headers);
+        if self.skips(&parts) {
+            edit::silence(&span, &remote);
+            return (span, Request::from_parts(parts, body));
+        }
+        let origin = if self.behind_proxy { Origin::read(&parts.headers) } else { Origin::default() };
+        edit::begin(&span, &remote, |edit| {
+            edit.kind(SpanKind::Server);
+            match (route, method) {
+                (Some(route), _) => edit.name([method.unwrap_or("HTTP"), route].join(" ")),
+                (None, Some(method)) => edit.name(static_name(method)),
+                (None, None) => {}
+            }
+            if method.is_none() {
+                edit.text("http.request.method_original", parts.method.as_str());
+            }
+            edit.text("url.scheme", origin.scheme.or(self.scheme).or(parts.uri.scheme_str()).unwrap_or("http"));
+            if let Some(query) = parts.uri.query() {
+                edit.text("url.query", &self.secrets.redacted(query));
+            }
+            let host = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+            let authority = parts.uri.authority().map(|authority| authority.as_str()).or(host);
+            record_ends(edit, authority.and_then(host_and_port), &origin, peer(&parts.extensions));
+            edit.text("network.protocol.version", protocol_version(parts.version));
+            if let Some(agent) = parts.headers.get(USER_AGENT) {
+                edit.text("user_agent.original", &text(agent));
+            }
+            if let Some(size) = content_length(&parts.headers).filter(|_| self.body_sizes) {
+                edit.int("http.request.body.size", size);
+            }
+            self.request_headers.record(&parts.headers, edit);
+        });
+        (span, Request::from_parts(parts, body))
+    }
+}
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = std::task::ready!(this.future.poll(context));
-        let mut open = this.open.take().unwrap_or_else(|| Open::new(Span::none()));
-        Poll::Ready(match result {
-            Ok(response) => {
-                let (status, span) = (response.status(), open.span());
-                span.record("http.response.status_code", status.as_u16());
-                if status.is_server_error() {
-                    span.record("error.type", status.as_str());
-                    span.record("otel.status_code", "error");
+/// The name of a span without a route, without an allocation for the usual methods.
+pub(crate) fn static_name(method: &str) -> std::borrow::Cow<'static, str> {
+    const USUAL: [&str; 8] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT"];
+    match USUAL.into_iter().find(|usual| *usual == method) {
+        Some(usual) => usual.into(),
+        None => method.to_owned().into(),
+    }
+}
+
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// What a server notes of a request.
+pub struct ServerWatch {
+    options: Arc<Options>,
+    status: Option<StatusCode>,
+    /// The answer has no body whatever its headers say.
+    bodiless: bool,
+    expected_bytes: Option<u64>,
+    sent_bytes: u64,
+}
+
+impl ServerWatch {
+    fn new(method: &Method, options: &Arc<Options>) -> Self {
+        let bodiless = method == Method::HEAD || method == Method::CONNECT;
+        Self { options: Arc::clone(options), status: None, bodiless, expected_bytes: None, sent_bytes: 0 }
+    }
+}
+
+impl Watch for ServerWatch {
+    fn head(&mut self, span: &Span, head: &mut Parts) {
+        self.status = Some(head.status);
+        self.bodiless |=
+            head.status.is_informational() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        self.expected_bytes = content_length(&head.headers);
+        if !self.options.response_headers.is_empty() {
+            edit::edit(span, |edit| self.options.response_headers.record(&head.headers, edit));
+        }
+        if self.options.server_timing
+            && let Some(context) = edit::context(span)
+            && let Ok(value) = HeaderValue::try_from(format!("traceparent;desc=\"{}\"", context.to_traceparent()))
+        {
+            head.headers.append(HeaderName::from_static("server-timing"), value);
+        }
+    }
+
+    fn data(&mut self, _: &Span, _: &[u8], bytes: usize) {
+        self.sent_bytes += bytes as u64;
+    }
+
+    fn trailers(&mut self, _: &Span, _: &HeaderMap) {}
+
+    fn may_stop(&self) -> bool {
+        // A connection drops a body as soon as it has as many bytes as were promised.
+        self.bodiless || self.expected_bytes.is_some_and(|expected| self.sent_bytes >= expected)
+    }
+
+    fn end(&mut self, edit: &mut Editor<'_>, end: End<'_>) {
+        if let Some(status) = self.status {
+            edit.int("http.response.status_code", status.as_u16());
+            if self.options.body_sizes {
+                edit.int("http.response.body.size", self.sent_bytes);
+            }
+        }
+        match end {
+            End::Complete => {
+                if let Some(status) = self.status.filter(StatusCode::is_server_error) {
+                    edit.fail(status.as_str(), None);
                 }
-                Ok(response.map(|body| TracedBody::new(body, open)))
             }
-            Err(error) => {
-                open.failed("service_error", &error);
-                Err(error)
+            End::Failed(kind, message) => {
+                let fallback = if self.status.is_some() { "body_error" } else { "service_error" };
+                edit.fail(kind.unwrap_or(fallback), Some(&message));
             }
-        })
+            End::Abandoned => edit.fail("cancelled", Some("the client went away before the answer was complete")),
+            End::Panicked(panicked) => {
+                panicked.record(edit);
+                edit.fail("panic", Some(panicked.message()));
+            }
+        }
     }
 }

@@ -199,7 +199,7 @@ async fn failures_have_a_type_and_belong_to_whoever_is_at_fault() {
         ("shop", "GET /never", error, Some("cancelled")),
         ("caller", "GET /never", error, Some("cancelled")),
         ("shop", "GET /panic", error, Some("panic")),
-        ("caller", "GET /panic", error, Some("connection_error")),
+        ("caller", "GET /panic", error, Some("incomplete_message")),
     ] {
         let span = find(&spans, service, name);
         assert_eq!((span.status.code, text(span, "error.type")), (status, kind), "{service} {name}");

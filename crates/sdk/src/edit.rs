@@ -1,0 +1,132 @@
+//! Writing to an open span from this crate's own middleware: all at once, without the way through fields.
+//!
+//! A `record` of `tracing` costs a look-up in every layer. Middleware knows all its attributes at two
+//! moments, the beginning and the end; each is one look-up here.
+
+use std::borrow::Cow;
+
+use tracewell_propagate::{Context, FLAG_SAMPLED, Propagated};
+use tracing::Span;
+
+use crate::config::Config;
+use crate::ext::with_data;
+use crate::layer::{TraceLayer, set_attribute};
+use crate::proto::{self, ValueRef};
+use crate::span::{ATTRIBUTES, Recording, SpanKind, StatusCode};
+
+/// Field number of the attributes of a span's event.
+const EVENT_ATTRIBUTES: u32 = 3;
+
+/// An open span that is recorded.
+pub struct Editor<'a> {
+    recording: &'a mut Recording,
+    config: &'a Config,
+}
+
+impl Editor<'_> {
+    /// Names the span.
+    pub(crate) fn name(&mut self, name: impl Into<Cow<'static, str>>) {
+        self.recording.name = name.into();
+    }
+
+    pub(crate) fn kind(&mut self, kind: SpanKind) {
+        self.recording.kind = kind;
+    }
+
+    /// Adds an attribute that the span does not have yet.
+    pub(crate) fn add(&mut self, key: &str, value: ValueRef<'_>) {
+        let (part, limits) = (&mut self.recording.attributes, &self.config.limits);
+        let value = match value {
+            ValueRef::Str(text) => ValueRef::Str(cut(text, limits.value_bytes_max)),
+            other => other,
+        };
+        let before = part.encoded.len();
+        proto::key_value(&mut part.encoded, ATTRIBUTES, key, value);
+        if part.count >= limits.attributes_max || part.encoded.len() > limits.part_bytes_max {
+            part.encoded.truncate(before);
+            part.dropped += 1;
+        } else {
+            part.count += 1;
+        }
+    }
+
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
+        self.add(key, ValueRef::Str(value));
+    }
+
+    pub(crate) fn int(&mut self, key: &str, value: impl TryInto<i64>) {
+        self.add(key, ValueRef::Int(value.try_into().unwrap_or(i64::MAX)));
+    }
+
+    /// Sets an attribute that the application may have set as well.
+    pub(crate) fn set(&mut self, key: &str, value: ValueRef<'_>) {
+        set_attribute(self.recording, key, value, self.config);
+    }
+
+    /// The work failed in this way.
+    pub(crate) fn fail(&mut self, error_type: &str, message: Option<&str>) {
+        self.set("error.type", ValueRef::Str(error_type));
+        self.recording.set_status(StatusCode::Error, message);
+    }
+
+    /// Adds an event.
+    pub(crate) fn event(&mut self, name: &str, attributes: &[(&str, ValueRef<'_>)]) {
+        let limits = &self.config.limits;
+        let mut encoded = Vec::with_capacity(64);
+        for (key, value) in attributes {
+            let value = match value {
+                ValueRef::Str(text) => ValueRef::Str(cut(text, limits.value_bytes_max)),
+                other => *other,
+            };
+            proto::key_value(&mut encoded, EVENT_ATTRIBUTES, key, value);
+        }
+        self.recording.add_event(limits, name, &encoded, 0);
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
+}
+
+/// Calls `fill` where the span is recorded.
+pub(crate) fn edit(span: &Span, fill: impl FnOnce(&mut Editor<'_>)) {
+    with_data(span, |layer, data| with_editor(layer, &mut data.recording, fill));
+}
+
+/// Gives a new span its remote parent, then calls `fill` where it is recorded.
+pub(crate) fn begin(span: &Span, remote: &Propagated, fill: impl FnOnce(&mut Editor<'_>)) {
+    with_data(span, |layer, data| {
+        layer.adopt(data, remote);
+        with_editor(layer, &mut data.recording, fill);
+    });
+}
+
+/// Calls `fill` where the span is recorded, and ends it.
+pub(crate) fn finish(span: &Span, fill: impl FnOnce(&mut Editor<'_>)) {
+    with_data(span, |layer, data| {
+        with_editor(layer, &mut data.recording, fill);
+        layer.finish(data);
+    });
+}
+
+/// Takes a new span and everything below it out of the record; the trace is carried on as not sampled.
+pub(crate) fn silence(span: &Span, remote: &Propagated) {
+    with_data(span, |layer, data| {
+        layer.adopt(data, remote);
+        data.decided = true;
+        data.context.flags &= !FLAG_SAMPLED;
+        data.recording = None;
+    });
+}
+
+fn with_editor(layer: &TraceLayer, recording: &mut Option<Box<Recording>>, fill: impl FnOnce(&mut Editor<'_>)) {
+    if let Some(recording) = recording {
+        fill(&mut Editor { recording, config: layer.config() });
+    }
+}
+
+/// The identity of a span, settled, as it would be sent to another process.
+pub(crate) fn context(span: &Span) -> Option<Context> {
+    use crate::SpanExt;
+    span.context()
+}
