@@ -48,6 +48,8 @@ pub enum BaggageError {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Baggage {
     items: Vec<BaggageItem>,
+    /// Size of the header, without its commas.
+    encoded_bytes: usize,
 }
 
 impl Baggage {
@@ -77,9 +79,9 @@ impl Baggage {
 
     /// Removes `key`; true if it was there.
     pub fn remove(&mut self, key: &str) -> bool {
-        let before = self.items.len();
-        self.items.retain(|item| item.key != key);
-        before != self.items.len()
+        let Some(place) = self.items.iter().position(|item| item.key == key) else { return false };
+        self.encoded_bytes -= encoded_size(&self.items.remove(place));
+        true
     }
 
     fn put(&mut self, item: BaggageItem) -> Result<(), BaggageError> {
@@ -87,13 +89,13 @@ impl Baggage {
             return Err(BaggageError::Key { key: item.key });
         }
         let place = self.items.iter().position(|other| other.key == item.key);
+        let replaced = place.and_then(|place| self.items.get(place)).map_or(0, encoded_size);
         let members = self.items.len() + usize::from(place.is_none());
-        let others = self.items.iter().enumerate().filter(|(index, _)| Some(*index) != place);
-        let full = members > MAX_BAGGAGE_MEMBERS
-            || others.fold(encoded_size(&item), |size, (_, other)| size + 1 + encoded_size(other)) > MAX_BAGGAGE_BYTES;
-        if full {
+        let encoded_bytes = self.encoded_bytes - replaced + encoded_size(&item);
+        if members > MAX_BAGGAGE_MEMBERS || encoded_bytes + members - 1 > MAX_BAGGAGE_BYTES {
             return Err(BaggageError::Full { key: item.key });
         }
+        self.encoded_bytes = encoded_bytes;
         match place.and_then(|place| self.items.get_mut(place)) {
             Some(slot) => *slot = item,
             None => self.items.push(item),
@@ -124,7 +126,7 @@ impl Baggage {
 
     /// The header to send; empty for empty baggage.
     pub fn to_header(&self) -> String {
-        let mut header = String::new();
+        let mut header = String::with_capacity(self.encoded_bytes + self.items.len());
         for item in &self.items {
             if !header.is_empty() {
                 header.push(',');
@@ -136,15 +138,20 @@ impl Baggage {
 }
 
 fn encoded_size(item: &BaggageItem) -> usize {
-    let mut text = String::new();
-    encode_item(&mut text, item);
-    text.len()
+    let value: usize = item.value.bytes().map(|byte| if is_plain(byte) { 1 } else { 3 }).sum();
+    let properties = if item.properties.is_empty() { 0 } else { 1 + item.properties.len() };
+    item.key.len() + 1 + value + properties
+}
+
+/// An octet that stands for itself.
+fn is_plain(byte: u8) -> bool {
+    is_baggage_octet(byte) && byte != b'%'
 }
 
 fn encode_item(out: &mut String, item: &BaggageItem) {
     out.push_str(&item.key);
     out.push('=');
-    percent::encode_into(out, &item.value, |byte| is_baggage_octet(byte) && byte != b'%');
+    percent::encode_into(out, &item.value, is_plain);
     if !item.properties.is_empty() {
         out.push(';');
         out.push_str(&item.properties);
@@ -235,6 +242,7 @@ mod tests {
             }
             let header = baggage.to_header();
             prop_assert!(header.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(header.len() + 1, baggage.encoded_bytes + baggage.items.len() + usize::from(baggage.is_empty()));
             prop_assert_eq!(Baggage::parse(&header), baggage);
         }
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Baggage, BaggagePropagator, Context, Extract, Inject, TraceContext};
+use crate::format::{B3, Datadog, Google, Jaeger, OpenCensus, OtTrace, XRay};
+use crate::{Baggage, BaggagePropagator, Context, Extract, FLAG_RANDOM, Inject, TraceContext};
 
 /// What travels with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +22,32 @@ pub struct Propagated {
 }
 
 impl Propagated {
+    /// Takes over the context that one more format has found. It replaces an earlier one; where both
+    /// stand for the same span, the earlier one completes it: half a trace id, trace state, debug.
+    pub(crate) fn found(&mut self, mut context: Context, mut decision: Decision) {
+        if let Some(before) = self.context.as_ref().filter(|before| is_same_span(before, &context)) {
+            context.trace_id = context.trace_id.max(before.trace_id);
+            context.flags |= before.flags & FLAG_RANDOM;
+            let mut trace_state = before.trace_state.clone();
+            for (key, value) in context.trace_state.members() {
+                trace_state = trace_state.with(key, value).unwrap_or(trace_state);
+            }
+            context.trace_state = trace_state;
+            if self.decision == Decision::Debug && context.is_sampled() {
+                decision = Decision::Debug;
+            }
+        }
+        self.context = Some(context);
+        self.decision = decision;
+    }
+
+    /// Takes over a decision that came without a trace; a trace's own decision stands.
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        if self.context.is_none() {
+            self.decision = decision;
+        }
+    }
+
     /// What the caller has decided: recorded or not. `None` where the decision is the receiver's, as for
     /// a trace that begins here.
     pub fn sampled(&self) -> Option<bool> {
@@ -31,6 +58,13 @@ impl Propagated {
             Decision::Record | Decision::Debug => Some(true),
         }
     }
+}
+
+/// True for the same span where one of the two may know the lower half of the trace id only.
+fn is_same_span(a: &Context, b: &Context) -> bool {
+    let (a_high, a_low) = a.trace_id.0.split_at(8);
+    let (b_high, b_low) = b.trace_id.0.split_at(8);
+    a.span_id == b.span_id && a_low == b_low && (a_high == b_high || a_high == [0; 8] || b_high == [0; 8])
 }
 
 /// What the caller says about recording. Most formats have a sampled flag and nothing else; B3, Jaeger,
@@ -63,26 +97,73 @@ pub struct Problem {
 
 /// One header format.
 pub trait Propagator: Send + Sync {
-    /// The headers that it writes, in lower case.
+    /// The headers that it may write, in lower case, without those that baggage gives a name of its own.
     fn fields(&self) -> &'static [&'static str];
 
     /// Reads what it finds into `into`, and leaves alone what it does not find or cannot use. What is
     /// there but cannot be used is told to `problem`.
     fn extract(&self, carrier: &dyn Extract, into: &mut Propagated, problem: &mut dyn FnMut(Problem));
 
-    /// Writes its headers; nothing for an absent or invalid context.
+    /// Writes its headers; no ids for an absent or invalid context.
     fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject);
 }
 
 /// A name in a list of propagators that stands for no format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown propagator {name:?}, expected some of tracecontext, baggage, or none alone")]
+#[error("unknown propagator {name:?}, expected some of {expected}, or none alone", expected = NAMES.join(", "))]
 pub struct UnknownPropagator {
     /// The name as given.
     pub name: String,
 }
 
-/// Formats applied one after the other. On extraction a later one overrides an earlier one.
+/// The names of formats that [`Composite::from_names`] knows, besides `none`.
+pub const NAMES: &[&str] = &[
+    "tracecontext",
+    "baggage",
+    "b3",
+    "b3multi",
+    "jaeger",
+    "xray",
+    "xray-lambda",
+    "datadog",
+    "ottrace",
+    "gcp",
+    "grpc-trace-bin",
+];
+
+fn by_name(name: &str) -> Option<Box<dyn Propagator>> {
+    Some(match name {
+        "tracecontext" => Box::new(TraceContext),
+        "baggage" => Box::new(BaggagePropagator),
+        "b3" => Box::new(B3::SINGLE),
+        "b3multi" => Box::new(B3::MULTI),
+        "jaeger" => Box::new(Jaeger),
+        "xray" => Box::new(XRay::default()),
+        "xray-lambda" => Box::new(XRay::lambda()),
+        "datadog" => Box::new(Datadog),
+        "ottrace" => Box::new(OtTrace),
+        "gcp" => Box::new(Google),
+        "grpc-trace-bin" => Box::new(OpenCensus),
+        _ => return None,
+    })
+}
+
+/// The name by which everyone calls the same format.
+fn canonical(name: &str) -> &str {
+    match name {
+        "google" | "gcp_trace" | "cloud_trace" => "gcp",
+        "opencensus" => "grpc-trace-bin",
+        "xray_lambda" => "xray-lambda",
+        "b3single" => "b3",
+        _ => name,
+    }
+}
+
+/// Formats applied one after the other, in the order given (OpenTelemetry specification, "Composite
+/// Propagator"). On extraction the last format that finds a valid context has it; one that finds none, or
+/// an invalid one, leaves alone what was found before. Where two formats name the same span they
+/// complete each other: the trace state of the one stays beside the debug flag of the other, and a trace
+/// id of 64 bits does not cut one of 128. Baggage adds up, later members replacing earlier ones.
 #[derive(Clone)]
 pub struct Composite {
     parts: Arc<[Box<dyn Propagator>]>,
@@ -94,8 +175,9 @@ impl Composite {
         Self { parts: parts.into() }
     }
 
-    /// The formats of a comma-separated list as in `OTEL_PROPAGATORS`; spaces, empty names and repeated
-    /// names are ignored, `none` means no propagation.
+    /// The formats of a comma-separated list as in `OTEL_PROPAGATORS`: [`NAMES`] and what else the field
+    /// calls them (`google`, `cloud_trace`, `opencensus`). Spaces, empty names and repeated names are
+    /// ignored, `none` means no propagation.
     ///
     /// # Errors
     ///
@@ -103,16 +185,10 @@ impl Composite {
     pub fn from_names(names: &str) -> Result<Self, UnknownPropagator> {
         let mut seen: Vec<&str> = Vec::new();
         let mut parts: Vec<Box<dyn Propagator>> = Vec::new();
-        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if seen.contains(&name) {
-                continue;
-            }
-            seen.push(name);
-            match name {
-                "tracecontext" => parts.push(Box::new(TraceContext)),
-                "baggage" => parts.push(Box::new(BaggagePropagator)),
-                "none" => {}
-                _ => return Err(UnknownPropagator { name: name.to_owned() }),
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "none").map(canonical) {
+            if !seen.contains(&name) {
+                seen.push(name);
+                parts.push(by_name(name).ok_or_else(|| UnknownPropagator { name: name.to_owned() })?);
             }
         }
         Ok(Self::new(parts))
@@ -182,6 +258,8 @@ mod tests {
         assert_eq!(fields("tracecontext, baggage,baggage"), Ok(vec!["traceparent", "tracestate", "baggage"]));
         assert_eq!(fields("none"), Ok(vec![]));
         assert_eq!(fields(""), Ok(vec![]));
+        assert_eq!(fields("b3, google,cloud_trace"), Ok(vec!["b3", "x-cloud-trace-context"]));
+        assert!(Composite::from_names(&NAMES.join(",")).is_ok());
         assert_eq!(fields("tracecontext,b9"), Err(UnknownPropagator { name: "b9".to_owned() }));
     }
 }

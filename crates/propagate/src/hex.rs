@@ -36,3 +36,33 @@ pub(crate) fn write(bytes: &[u8], out: &mut [u8]) {
         pair[1] = LOWER[usize::from(byte & 15)];
     }
 }
+
+/// 1 to `2 * N` digits of either case; missing leading ones are zero.
+pub(crate) fn padded<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let missing = (2 * N).checked_sub(digits.len()).filter(|_| !digits.is_empty())?;
+    let mut bytes = [0; N];
+    for (place, digit) in digits.bytes().enumerate() {
+        let value = VALUES[usize::from(digit.to_ascii_lowercase())];
+        if value > 15 {
+            return None;
+        }
+        let place = place + missing;
+        bytes[place / 2] |= if place % 2 == 0 { value << 4 } else { value };
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_read_as_the_format_allows() {
+        assert_eq!((lower(b"00ff"), lower::<2>(b"00FF"), lower::<2>(b"0ff")), (Some([0, 0xff]), None, None));
+        assert_eq!((padded("F"), padded("1c8"), padded("01c8")), (Some([0, 15]), Some([1, 0xc8]), Some([1, 0xc8])));
+        assert_eq!((padded::<2>(""), padded::<2>("12345"), padded::<2>("-1")), (None, None, None));
+        let mut out = [0; 4];
+        write(&[0x0a, 0xff], &mut out);
+        assert_eq!(&out, b"0aff");
+    }
+}

@@ -16,9 +16,11 @@
 //! Each format lies in a file of its own and is registered by name in `composite.rs`.
 
 mod baggage;
+mod base64;
 mod carrier;
 mod composite;
 mod context;
+mod format;
 mod hex;
 mod percent;
 pub mod sampling;
@@ -26,9 +28,10 @@ mod tracecontext;
 mod tracestate;
 
 pub use baggage::{Baggage, BaggageError, BaggageItem, BaggagePropagator, MAX_BAGGAGE_BYTES, MAX_BAGGAGE_MEMBERS};
-pub use carrier::{Extract, Inject};
-pub use composite::{Composite, Decision, Problem, Propagated, Propagator, UnknownPropagator};
+pub use carrier::{ByteValues, Environment, Extract, GrpcMetadata, Inject, environment_name};
+pub use composite::{Composite, Decision, NAMES, Problem, Propagated, Propagator, UnknownPropagator};
 pub use context::{Context, FLAG_RANDOM, FLAG_SAMPLED};
+pub use format::{B3, Datadog, Google, Jaeger, OpenCensus, OtTrace, XRay};
 pub use percent::percent_decode;
 pub use tracecontext::{TraceContext, TraceParentError};
 pub use tracestate::{MAX_TRACE_STATE_CHARS, MAX_TRACE_STATE_MEMBERS, TraceState, TraceStateError};

@@ -41,3 +41,8 @@ pub fn percent_decode(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
+
+/// Characters that never need encoding (RFC 3986 §2.3).
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}

@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 use crate::hex;
 use crate::{
-    Context, Extract, FLAG_RANDOM, FLAG_SAMPLED, Inject, Problem, Propagated, Propagator, SpanId, TraceId, TraceState,
-    TraceStateError,
+    Context, Decision, Extract, FLAG_RANDOM, FLAG_SAMPLED, Inject, Problem, Propagated, Propagator, SpanId, TraceId,
+    TraceState, TraceStateError,
 };
 
 const TRACEPARENT: &str = "traceparent";
@@ -170,7 +170,7 @@ impl Propagator for TraceContext {
             Ok(trace_state) => context.trace_state = trace_state,
             Err(error) => tell(TRACESTATE, error.reason()),
         }
-        into.context = Some(context);
+        into.found(context, Decision::AsFlagged);
     }
 
     fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject) {
