@@ -143,9 +143,9 @@ fn encoded_size(item: &BaggageItem) -> usize {
     item.key.len() + 1 + value + properties
 }
 
-/// An octet that stands for itself.
+/// An octet that is written as it is. `=` could be, but readers exist that split at each.
 fn is_plain(byte: u8) -> bool {
-    is_baggage_octet(byte) && byte != b'%'
+    is_baggage_octet(byte) && !matches!(byte, b'%' | b'=')
 }
 
 fn encode_item(out: &mut String, item: &BaggageItem) {

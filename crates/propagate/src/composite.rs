@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::format::{B3, Datadog, Google, Jaeger, OpenCensus, OtTrace, XRay};
+use crate::format::{B3, Datadog, Google, Jaeger, OpenCensus, OtTrace, Variables, XRay};
 use crate::{Baggage, BaggagePropagator, Context, Extract, FLAG_RANDOM, Inject, TraceContext};
 
 /// What travels with a request.
@@ -28,8 +28,10 @@ impl Propagated {
         if let Some(before) = self.context.as_ref().filter(|before| is_same_span(before, &context)) {
             context.trace_id = context.trace_id.max(before.trace_id);
             context.flags |= before.flags & FLAG_RANDOM;
+            // The later list stands in front, in its order.
+            let later: Vec<_> = context.trace_state.members().collect();
             let mut trace_state = before.trace_state.clone();
-            for (key, value) in context.trace_state.members() {
+            for (key, value) in later.into_iter().rev() {
                 trace_state = trace_state.with(key, value).unwrap_or(trace_state);
             }
             context.trace_state = trace_state;
@@ -131,7 +133,7 @@ pub const NAMES: &[&str] = &[
     "grpc-trace-bin",
 ];
 
-fn by_name(name: &str) -> Option<Box<dyn Propagator>> {
+fn by_name(name: &str, variables: Variables) -> Option<Box<dyn Propagator>> {
     Some(match name {
         "tracecontext" => Box::new(TraceContext),
         "baggage" => Box::new(BaggagePropagator),
@@ -139,7 +141,7 @@ fn by_name(name: &str) -> Option<Box<dyn Propagator>> {
         "b3multi" => Box::new(B3::MULTI),
         "jaeger" => Box::new(Jaeger),
         "xray" => Box::new(XRay::default()),
-        "xray-lambda" => Box::new(XRay::lambda()),
+        "xray-lambda" => Box::new(XRay::lambda(variables)),
         "datadog" => Box::new(Datadog),
         "ottrace" => Box::new(OtTrace),
         "gcp" => Box::new(Google),
@@ -183,12 +185,22 @@ impl Composite {
     ///
     /// [`UnknownPropagator`] names the first entry that is not known.
     pub fn from_names(names: &str) -> Result<Self, UnknownPropagator> {
+        Self::from_names_in(names, |_| None)
+    }
+
+    /// As [`Composite::from_names`] in a process with these environment variables, in which AWS Lambda
+    /// tells each invocation its context (`xray-lambda`).
+    ///
+    /// # Errors
+    ///
+    /// As [`Composite::from_names`].
+    pub fn from_names_in(names: &str, variables: Variables) -> Result<Self, UnknownPropagator> {
         let mut seen: Vec<&str> = Vec::new();
         let mut parts: Vec<Box<dyn Propagator>> = Vec::new();
         for name in names.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "none").map(canonical) {
             if !seen.contains(&name) {
                 seen.push(name);
-                parts.push(by_name(name).ok_or_else(|| UnknownPropagator { name: name.to_owned() })?);
+                parts.push(by_name(name, variables).ok_or_else(|| UnknownPropagator { name: name.to_owned() })?);
             }
         }
         Ok(Self::new(parts))

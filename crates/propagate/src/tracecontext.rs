@@ -177,7 +177,7 @@ impl Propagator for TraceContext {
         let Some(context) = propagated.context.as_ref().filter(|context| context.is_valid()) else { return };
         context.with_traceparent(|header| carrier.set(TRACEPARENT, header));
         if !context.trace_state.is_empty() {
-            carrier.set(TRACESTATE, &context.trace_state.to_header());
+            carrier.set(TRACESTATE, &context.trace_state.header());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The `tracestate` list (W3C Trace Context level 2, §3.3).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -108,6 +109,14 @@ impl TraceState {
     /// The header to send: the list, shortened to 512 characters by leaving out members of more than
     /// 128 characters first and members at the end after them (§3.3.1.5).
     pub fn to_header(&self) -> String {
+        self.header().into_owned()
+    }
+
+    /// As [`TraceState::to_header`], borrowed where nothing has to be left out.
+    pub(crate) fn header(&self) -> Cow<'_, str> {
+        if self.as_str().len() <= MAX_TRACE_STATE_CHARS {
+            return Cow::Borrowed(self.as_str());
+        }
         let mut members: Vec<&str> = self.as_str().split(',').collect();
         let mut chars = self.as_str().len();
         while chars > MAX_TRACE_STATE_CHARS {
@@ -117,7 +126,7 @@ impl TraceState {
                 .unwrap_or(members.len().saturating_sub(1));
             chars -= members.remove(victim).len() + usize::from(!members.is_empty());
         }
-        members.join(",")
+        Cow::Owned(members.join(","))
     }
 }
 
@@ -158,8 +167,8 @@ impl FromStr for TraceState {
     /// spaces around members are allowed. Of a repeated key the first member, which is the latest
     /// written, is kept.
     fn from_str(text: &str) -> Result<Self, TraceStateError> {
-        let mut members: Vec<(&str, &str)> = Vec::new();
-        let mut count = 0usize;
+        let mut members = [("", ""); MAX_TRACE_STATE_MEMBERS];
+        let (mut count, mut kept, mut chars) = (0usize, 0usize, 0usize);
         for member in text.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty())
         {
             count += 1;
@@ -169,11 +178,20 @@ impl FromStr for TraceState {
             let (key, value) =
                 member.split_once('=').ok_or_else(|| TraceStateError::NoValue { member: member.to_owned() })?;
             check_member(key, value)?;
-            if !members.iter().any(|(name, _)| *name == key) {
-                members.push((key, value));
+            if !members.iter().take(kept).any(|(name, _)| *name == key) {
+                members[kept] = (key, value);
+                kept += 1;
+                chars += member.len() + usize::from(kept > 1);
             }
         }
-        Ok(join(members.into_iter()))
+        if kept == 0 {
+            return Ok(Self::default());
+        }
+        // Nothing was left out: the text is the list already.
+        if chars == text.len() {
+            return Ok(Self(Some(text.into())));
+        }
+        Ok(join(members.into_iter().take(kept)))
     }
 }
 

@@ -179,7 +179,7 @@ impl Config {
             }
         }
         if let Some(names) = env.get("OTEL_PROPAGATORS") {
-            match Composite::from_names(&names) {
+            match Composite::from_names_in(&names, |name| std::env::var(name).ok()) {
                 Ok(propagators) => config.propagators = propagators,
                 Err(error) => env.warnings.push(format!("OTEL_PROPAGATORS={names:?}: {error}")),
             }

@@ -65,7 +65,11 @@ fn strip_prefix<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(prefix).then(|| &name[prefix.len()..])
 }
 
-fn visit_values<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>, name: &str, visit: &mut dyn FnMut(&str)) {
+pub(crate) fn visit_values<'a>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+    name: &str,
+    visit: &mut dyn FnMut(&str),
+) {
     pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).for_each(|(_, value)| visit(value));
 }
 

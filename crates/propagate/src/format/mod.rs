@@ -18,7 +18,7 @@ pub use google::Google;
 pub use jaeger::Jaeger;
 pub use opencensus::OpenCensus;
 pub use ottrace::OtTrace;
-pub use xray::XRay;
+pub use xray::{Variables, XRay};
 
 use crate::{Baggage, Context, Decision, Extract, FLAG_SAMPLED, Inject, Propagated, SpanId, TraceId, TraceState};
 

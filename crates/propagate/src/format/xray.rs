@@ -14,19 +14,22 @@ const HEADER: &str = "x-amzn-trace-id";
 /// The variable in which AWS Lambda gives each invocation its context.
 const LAMBDA_VARIABLE: &str = "_X_AMZN_TRACE_ID";
 
+/// Reads an environment variable: `|name| std::env::var(name).ok()`.
+pub type Variables = fn(&str) -> Option<String>;
+
 /// The propagators `xray` and `xray-lambda`. Fields may come in any order; unknown ones (`Self`,
 /// `Lineage` and what users add) are ignored. A root without a parent, as a load balancer sends it, is
 /// not a context.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct XRay {
-    variable: Option<fn() -> Option<String>>,
+    variables: Option<Variables>,
 }
 
 impl XRay {
     /// The propagator `xray-lambda`: what the environment variable `_X_AMZN_TRACE_ID` holds at that
     /// moment comes before the header.
-    pub fn lambda() -> Self {
-        Self { variable: Some(|| std::env::var(LAMBDA_VARIABLE).ok()) }
+    pub fn lambda(variables: Variables) -> Self {
+        Self { variables: Some(variables) }
     }
 }
 
@@ -77,7 +80,7 @@ impl Propagator for XRay {
 
     fn extract(&self, carrier: &dyn Extract, into: &mut Propagated, problem: &mut dyn FnMut(Problem)) {
         let header = first(carrier, HEADER, parse);
-        let variable = self.variable.and_then(|read| read()).map(|value| parse(&value));
+        let variable = self.variables.and_then(|read| read(LAMBDA_VARIABLE)).map(|value| parse(&value));
         for found in [header, variable].into_iter().flatten() {
             match found {
                 Ok((context, sampling)) => into.found(context, sampling.decision()),
@@ -96,5 +99,28 @@ impl Propagator for XRay {
         text[73] = if sampling.is_sampled() { b'1' } else { b'0' };
         let text = std::str::from_utf8(&text).unwrap_or_default();
         carrier.set(HEADER, if sampling == Sampling::Deferred { &text[..64] } else { text });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_of_an_invocation_comes_before_the_header() {
+        let header =
+            vec![("x-amzn-trace-id", "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1")];
+        let parent = |xray: XRay| {
+            let mut found = Propagated::default();
+            xray.extract(&header, &mut found, &mut |_| {});
+            found.context.map(|context| context.span_id.to_string())
+        };
+        let variable: Variables = |name| {
+            (name == "_X_AMZN_TRACE_ID")
+                .then(|| "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=1111111111111111;Sampled=1".to_owned())
+        };
+        assert_eq!(parent(XRay::lambda(variable)).as_deref(), Some("1111111111111111"));
+        assert_eq!(parent(XRay::lambda(|_| None)).as_deref(), Some("00f067aa0ba902b7"));
+        assert_eq!(parent(XRay::lambda(|_| Some("Root=1".to_owned()))).as_deref(), Some("00f067aa0ba902b7"));
     }
 }
