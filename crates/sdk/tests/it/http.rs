@@ -1,7 +1,5 @@
 //! The HTTP layers: two services, one trace.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -12,31 +10,16 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body::Frame;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service, ServiceExt};
-use tracewell_model::{Span, SpanKind, SpanRecord, StatusCode as SpanStatus, Value};
+use tracewell_model::{SpanKind, StatusCode as SpanStatus, Value};
 use tracewell_sdk::http::{ClientLayer, ServerLayer, UrlTemplate};
-use tracewell_sdk::{Pipeline, Resource};
 use tracing::instrument::WithSubscriber;
-use tracing::{Dispatch, Level, info_span};
+use tracing::{Dispatch, info_span};
 
-use crate::receiver::Receiver;
-
-fn dispatch(pipeline: &Pipeline, name: &str) -> Dispatch {
-    pipeline.tracer(&Resource::new(name)).dispatch(Level::INFO)
-}
-
-fn find<'a>(spans: &'a [SpanRecord], service: &str, name: &str) -> &'a Span {
-    let found = spans.iter().find(|r| r.resource.service_name() == service && r.span.name == name);
-    &found.unwrap_or_else(|| panic!("no span {name:?} of {service} in {spans:#?}")).span
-}
-
-fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
-    span.attribute(key).and_then(Value::as_str)
-}
+use crate::net::{End, Stage, Ticking, find, serve, text};
 
 /// Sends one request through a client layer; what comes back is read to the end.
 async fn fetch(url: String, template: &'static str) -> (StatusCode, Bytes) {
@@ -48,76 +31,26 @@ async fn fetch(url: String, template: &'static str) -> (StatusCode, Bytes) {
     (response.status(), response.into_body().collect().await.unwrap().to_bytes())
 }
 
-/// Serves a router on a loopback port under a subscriber of its own.
-async fn serve(router: Router, dispatch: Dispatch) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(
-        async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let service = hyper_util::service::TowerToHyperService::new(router.clone());
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(hyper_util::rt::TokioIo::new(stream), service);
-                tokio::spawn(connection.with_current_subscriber());
-            }
-        }
-        .with_subscriber(dispatch),
-    );
-    format!("http://{address}")
-}
-
 async fn item(State(backend): State<String>) -> Result<String, StatusCode> {
     let (status, body) = fetch(format!("{backend}/prices/7?sig=secret"), "/prices/{id}").await;
     if status.is_success() { Ok(format!("price {body:?}")) } else { Err(StatusCode::BAD_GATEWAY) }
 }
 
 async fn slow_body() -> Response {
-    let steps = futures_body(vec!["1", "2", "3"]);
-    Response::new(Body::new(steps))
-}
-
-/// A body whose frames come 20 ms apart.
-fn futures_body(parts: Vec<&'static str>) -> Pin<Box<Ticking>> {
-    Box::pin(Ticking { parts, sleep: Box::pin(tokio::time::sleep(Duration::from_millis(20))) })
-}
-
-struct Ticking {
-    parts: Vec<&'static str>,
-    sleep: Pin<Box<tokio::time::Sleep>>,
-}
-
-impl http_body::Body for Ticking {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.parts.is_empty() {
-            return Poll::Ready(None);
-        }
-        std::task::ready!(self.sleep.as_mut().poll(context));
-        self.sleep = Box::pin(tokio::time::sleep(Duration::from_millis(20)));
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(self.parts.remove(0).as_bytes())))))
-    }
+    Response::new(Body::new(Ticking::new(&["1", "2", "3"], End::Complete)))
 }
 
 #[tokio::test]
 async fn two_services_make_one_trace() {
-    let receiver = Receiver::start(vec![]);
-    let pipeline = Pipeline::start_with(receiver.traces_only(), |_| {}).unwrap();
+    let stage = Stage::new();
     let prices = Router::new().route("/prices/{id}", get(|| async { "12" })).layer(ServerLayer::new());
-    let backend = serve(prices, dispatch(&pipeline, "pricing")).await;
+    let backend = serve(prices, stage.service("pricing")).await;
     let shop = Router::new().route("/items/{id}", get(item)).with_state(backend).layer(ServerLayer::new());
-    let front = serve(shop, dispatch(&pipeline, "shop")).await;
+    let front = serve(shop, stage.service("shop")).await;
 
     let (status, body) = fetch(format!("{front}/items/3?q=1"), "").with_subscriber(Dispatch::none()).await;
     assert_eq!((status, &body[..]), (StatusCode::OK, &b"price b\"12\""[..]));
-    tokio::task::spawn_blocking(move || assert!(pipeline.flush(Duration::from_secs(10)))).await.unwrap();
-
-    let spans = receiver.spans();
+    let spans = stage.spans(3).await;
     let server = find(&spans, "shop", "GET /items/{id}");
     let client = find(&spans, "shop", "GET /prices/{id}");
     let below = find(&spans, "pricing", "GET /prices/{id}");
@@ -148,15 +81,13 @@ async fn two_services_make_one_trace() {
 
 #[tokio::test]
 async fn a_streamed_answer_counts_to_its_last_byte() {
-    let receiver = Receiver::start(vec![]);
-    let pipeline = Pipeline::start_with(receiver.traces_only(), |_| {}).unwrap();
+    let stage = Stage::new();
     let router = Router::new().route("/stream", get(slow_body)).layer(ServerLayer::new());
-    let front = serve(router, dispatch(&pipeline, "shop")).await;
-    let caller = dispatch(&pipeline, "caller");
+    let front = serve(router, stage.service("shop")).await;
+    let caller = stage.service("caller");
     let (_, body) = fetch(format!("{front}/stream"), "/stream").with_subscriber(caller).await;
     assert_eq!(&body[..], b"123");
-    tokio::task::spawn_blocking(move || assert!(pipeline.flush(Duration::from_secs(10)))).await.unwrap();
-    let spans = receiver.spans();
+    let spans = stage.spans(2).await;
     for service in ["shop", "caller"] {
         let span = find(&spans, service, "GET /stream");
         assert!(span.duration_ns() >= 55_000_000, "{service}: {} ns", span.duration_ns());
@@ -166,16 +97,15 @@ async fn a_streamed_answer_counts_to_its_last_byte() {
 
 #[tokio::test]
 async fn failures_have_a_type_and_belong_to_whoever_is_at_fault() {
-    let receiver = Receiver::start(vec![]);
-    let pipeline = Pipeline::start_with(receiver.traces_only(), |_| {}).unwrap();
+    let stage = Stage::new();
     let router = Router::new()
         .route("/500", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
         .route("/404", get(|| async { StatusCode::NOT_FOUND }))
         .route("/panic", get(|| async { panic_now() }))
         .route("/never", get(std::future::pending::<()>))
         .layer(ServerLayer::new());
-    let front = serve(router, dispatch(&pipeline, "shop")).await;
-    let caller = dispatch(&pipeline, "caller");
+    let front = serve(router, stage.service("shop")).await;
+    let caller = stage.service("caller");
     for path in ["/500", "/404"] {
         fetch(format!("{front}{path}"), path).with_subscriber(caller.clone()).await;
     }
@@ -186,10 +116,7 @@ async fn failures_have_a_type_and_belong_to_whoever_is_at_fault() {
     assert!(gone.await.is_err());
     let panicked = tokio::spawn(fetch(format!("{front}/panic"), "/panic").with_subscriber(caller));
     assert!(panicked.await.is_err(), "the connection broke");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    tokio::task::spawn_blocking(move || assert!(pipeline.flush(Duration::from_secs(10)))).await.unwrap();
-
-    let spans = receiver.spans();
+    let spans = stage.spans(8).await;
     let (error, unset) = (SpanStatus::Error as i32, SpanStatus::Unset as i32);
     for (service, name, status, kind) in [
         ("shop", "GET /500", error, Some("500")),
@@ -212,9 +139,8 @@ fn panic_now() {
 
 #[tokio::test]
 async fn unknown_methods_and_routes_do_not_make_up_names() {
-    let receiver = Receiver::start(vec![]);
-    let pipeline = Pipeline::start_with(receiver.traces_only(), |_| {}).unwrap();
-    let dispatch = dispatch(&pipeline, "shop");
+    let stage = Stage::new();
+    let dispatch = stage.service("shop");
     let router = Router::new().route("/", get(|| async {})).layer(ServerLayer::new());
     async {
         let _outer = info_span!("not the parent of a request").entered();
@@ -224,8 +150,7 @@ async fn unknown_methods_and_routes_do_not_make_up_names() {
     }
     .with_subscriber(dispatch)
     .await;
-    tokio::task::spawn_blocking(move || assert!(pipeline.flush(Duration::from_secs(10)))).await.unwrap();
-    let spans = receiver.spans();
+    let spans = stage.spans(1).await;
     let span = find(&spans, "shop", "HTTP");
     assert_eq!(text(span, "http.request.method"), Some("_OTHER"));
     assert_eq!(text(span, "http.request.method_original"), Some("BREW"));

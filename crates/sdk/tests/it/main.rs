@@ -5,6 +5,10 @@
 mod db;
 mod diagnostics;
 mod export;
+mod grpc;
 mod http;
+mod http_client;
+mod http_server;
+mod net;
 mod receiver;
 mod spans;
