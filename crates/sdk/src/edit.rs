@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use tracewell_propagate::{Context, FLAG_SAMPLED, Propagated};
+use tracewell_propagate::{FLAG_SAMPLED, Propagated};
 use tracing::Span;
 
 use crate::config::Config;
@@ -123,10 +123,4 @@ fn with_editor(layer: &TraceLayer, recording: &mut Option<Box<Recording>>, fill:
     if let Some(recording) = recording {
         fill(&mut Editor { recording, config: layer.config() });
     }
-}
-
-/// The identity of a span, settled, as it would be sent to another process.
-pub(crate) fn context(span: &Span) -> Option<Context> {
-    use crate::SpanExt;
-    span.context()
 }

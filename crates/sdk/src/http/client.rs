@@ -95,7 +95,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Resend<S> {
 /// byte of the answer. An answer of 400 and above is an error, `error.type` its status; so is an error of the
 /// service or of the body, with its kind (`connection_refused`, `timeout`, …; feature `hyper` knows more), and
 /// an answer that is dropped before its end, `cancelled`. An answer whose body is never read is none.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientLayer {
     options: Arc<ClientOptions>,
 }
@@ -118,12 +118,6 @@ impl Default for ClientOptions {
             request_headers: Captured::default(),
             response_headers: Captured::default(),
         }
-    }
-}
-
-impl Default for ClientLayer {
-    fn default() -> Self {
-        Self { options: Arc::default() }
     }
 }
 

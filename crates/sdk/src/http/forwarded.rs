@@ -66,9 +66,9 @@ mod tests {
 
     #[test]
     fn the_first_client_is_read_from_either_header() {
-        type Expected =
-            (Option<(&'static str, Option<u16>)>, Option<(&'static str, Option<u16>)>, Option<&'static str>);
-        let cases: [(&[(&str, &[u8])], Expected); 8] = [
+        type Host = Option<(&'static str, Option<u16>)>;
+        type Case = (&'static [(&'static str, &'static [u8])], (Host, Host, Option<&'static str>));
+        let cases: [Case; 8] = [
             (
                 &[("forwarded", b"for=192.0.2.60;proto=HTTPS;host=shop.example, for=10.0.0.1")],
                 (Some(("192.0.2.60", None)), Some(("shop.example", None)), Some("https")),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
 use http::response::Parts;
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -21,6 +21,7 @@ use super::future::Traced;
 use super::options::{Options, ServerLayer};
 use super::panics;
 use super::watch::{End, Open, Watch};
+use crate::SpanExt;
 use crate::edit::{self, Editor};
 use crate::span::SpanKind;
 
@@ -225,10 +226,9 @@ impl Watch for ServerWatch {
             edit::edit(span, |edit| self.options.response_headers.record(&head.headers, edit));
         }
         if self.options.server_timing
-            && let Some(context) = edit::context(span)
-            && let Ok(value) = HeaderValue::try_from(format!("traceparent;desc=\"{}\"", context.to_traceparent()))
+            && let Some(context) = span.context()
         {
-            head.headers.append(HeaderName::from_static("server-timing"), value);
+            tracewell_propagate::response::append(&context, &mut head.headers);
         }
     }
 
