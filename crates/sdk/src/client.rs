@@ -12,6 +12,9 @@ use crate::proto;
 /// Of an answer's body no more than this is read.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
+/// Longest answer that is read as configuration.
+const CONFIGURATION_BYTES_MAX: u64 = 1 << 20;
+
 /// What the receiver said.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -94,6 +97,23 @@ impl Client {
             429 | 502 | 503 | 504 => Answer::Later { why: format!("status {status}"), retry_after },
             _ => Answer::Refused { why: format!("status {status}") },
         }
+    }
+}
+
+impl Client {
+    /// The body of a successful answer to a GET.
+    pub(crate) fn get(&self, url: &str, timeout: Duration) -> Result<Vec<u8>, String> {
+        let mut config = self.agent.get(url).config().timeout_global(Some(timeout));
+        if is_loopback(url) {
+            config = config.proxy(None);
+        }
+        let mut response = config.build().call().map_err(|error| error.to_string())?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(format!("status {status}"));
+        }
+        let body = response.body_mut().with_config().limit(CONFIGURATION_BYTES_MAX).read_to_vec();
+        body.map_err(|error| error.to_string())
     }
 }
 

@@ -9,10 +9,10 @@ use tracewell_propagate::{FLAG_SAMPLED, Propagated};
 use tracing::Span;
 
 use crate::config::Config;
-use crate::ext::with_data;
-use crate::layer::{TraceLayer, set_attribute};
+use crate::ext::with_open;
 use crate::proto::{self, ValueRef};
-use crate::span::{ATTRIBUTES, Recording, SpanKind, StatusCode};
+use crate::recorder::{Recorder, set_attribute};
+use crate::span::{ATTRIBUTES, Open, Recording, SpanKind, StatusCode};
 
 /// Field number of the attributes of a span's event.
 const EVENT_ATTRIBUTES: u32 = 3;
@@ -80,7 +80,7 @@ impl Editor<'_> {
             };
             proto::key_value(&mut encoded, EVENT_ATTRIBUTES, key, value);
         }
-        self.recording.add_event(limits, name, &encoded, 0);
+        self.recording.add_event(limits, name, [&encoded, &[]], 0);
     }
 }
 
@@ -88,39 +88,40 @@ fn cut(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }
 
-/// Calls `fill` where the span is recorded.
+/// Calls `fill` where the span is recorded. The span is locked meanwhile: `fill` must not run code of the
+/// application.
 pub(crate) fn edit(span: &Span, fill: impl FnOnce(&mut Editor<'_>)) {
-    with_data(span, |layer, data| with_editor(layer, &mut data.recording, fill));
+    with_open(span, |recorder, open| with_editor(recorder, open, fill));
 }
 
 /// Gives a new span its remote parent, then calls `fill` where it is recorded.
 pub(crate) fn begin(span: &Span, remote: &Propagated, fill: impl FnOnce(&mut Editor<'_>)) {
-    with_data(span, |layer, data| {
-        layer.adopt(data, remote);
-        with_editor(layer, &mut data.recording, fill);
+    with_open(span, |recorder, open| {
+        recorder.adopt(open, remote);
+        with_editor(recorder, open, fill);
     });
 }
 
 /// Calls `fill` where the span is recorded, and ends it.
 pub(crate) fn finish(span: &Span, fill: impl FnOnce(&mut Editor<'_>)) {
-    with_data(span, |layer, data| {
-        with_editor(layer, &mut data.recording, fill);
-        layer.finish(data);
+    with_open(span, |recorder, open| {
+        with_editor(recorder, open, fill);
+        recorder.finish(open);
     });
 }
 
 /// Takes a new span and everything below it out of the record; the trace is carried on as not sampled.
 pub(crate) fn silence(span: &Span, remote: &Propagated) {
-    with_data(span, |layer, data| {
-        layer.adopt(data, remote);
-        data.decided = true;
-        data.context.flags &= !FLAG_SAMPLED;
-        data.recording = None;
+    with_open(span, |recorder, open| {
+        recorder.adopt(open, remote);
+        open.decided = true;
+        open.context.flags &= !FLAG_SAMPLED;
+        open.discard();
     });
 }
 
-fn with_editor(layer: &TraceLayer, recording: &mut Option<Box<Recording>>, fill: impl FnOnce(&mut Editor<'_>)) {
-    if let Some(recording) = recording {
-        fill(&mut Editor { recording, config: layer.config() });
+fn with_editor(recorder: &Recorder, open: &mut Open, fill: impl FnOnce(&mut Editor<'_>)) {
+    if let Some(recording) = open.recording() {
+        fill(&mut Editor { recording, config: recorder.config() });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Client};
+use crate::clock;
 use crate::config::Signal;
 use crate::diagnostics;
 use crate::id;
@@ -20,6 +21,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// The longest pause that a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Longest time to wait for a sampling strategy: spans wait to be sent meanwhile.
+const SAMPLING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Problems are told at most this often.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
@@ -96,7 +100,9 @@ impl Exporter {
         let mut due = Signal::ALL.map(|signal| Instant::now() + self.delay(signal));
         let mut flushed = 0;
         loop {
-            let woken = self.shared.sleep(due[0].min(due[1]));
+            clock::adjust();
+            let refresh = self.refresh_samplers();
+            let woken = self.shared.sleep(due[0].min(due[1]).min(refresh));
             let flushes = self.shared.flushes_asked();
             let ending = self.shared.deadline().is_some();
             for signal in Signal::ALL {
@@ -115,6 +121,21 @@ impl Exporter {
                 return;
             }
         }
+    }
+
+    /// Asks the servers that samplers follow, where it is time to; returns when that will be again.
+    fn refresh_samplers(&mut self) -> Instant {
+        let mut next = Instant::now() + REPORT_EVERY;
+        for source in self.shared.sources() {
+            for remote in source.policy().remotes() {
+                if let Err(problem) = remote.refresh(|url| self.client.get(url, SAMPLING_TIMEOUT)) {
+                    diagnostics::count("sampler", "its server gave no strategy");
+                    self.tell(&problem);
+                }
+                next = next.min(remote.due());
+            }
+        }
+        next
     }
 
     fn delay(&self, signal: Signal) -> Duration {
@@ -138,10 +159,9 @@ impl Exporter {
 
     fn collect(&mut self, signal: Signal) {
         for source in self.shared.sources() {
-            let records = source.take(signal);
-            if !records.is_empty() {
-                self.pending[signal as usize].push_back(Pending { source, records, at: 0 });
-            }
+            let taken = source.take(signal, &self.shared.counters[signal as usize]);
+            let pending = taken.into_iter().map(|records| Pending { source: Arc::clone(&source), records, at: 0 });
+            self.pending[signal as usize].extend(pending);
         }
     }
 
@@ -229,7 +249,7 @@ impl Exporter {
         let due = self.diagnosed.is_none_or(|at| at.elapsed() >= DIAGNOSTICS_EVERY);
         let Some(url) = to.url.as_ref().filter(|_| due || now) else { return };
         for signal in Signal::ALL {
-            let stats = self.shared.counters[signal as usize].stats();
+            let stats = self.shared.stats(signal);
             let before = std::mem::replace(&mut self.lost[signal as usize], stats);
             let kind = ["spans", "log records"][signal as usize];
             diagnostics::add(kind, "dropped, because the queue was full", stats.dropped - before.dropped);

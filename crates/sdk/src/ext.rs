@@ -9,15 +9,18 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::Value;
 use crate::diagnostics;
-use crate::layer::{self, TraceLayer};
+use crate::layer::{Recorded, TraceLayer};
 use crate::proto;
-use crate::span::{Recording, SpanData};
+use crate::recorder::{Recorder, propagated, set_attribute};
+use crate::slab::{self, SlotId};
+use crate::span::{Open, Recording};
+use crate::subscriber::TraceSubscriber;
 
 /// Field number of the attributes of a link.
 const LINK_ATTRIBUTES: u32 = 4;
 
 /// More for [`tracing::Span`]. Every method does nothing where the span is disabled, or where its
-/// subscriber has no [`TraceLayer`] over [`tracing_subscriber::Registry`].
+/// subscriber is neither a [`TraceSubscriber`] nor a [`TraceLayer`] over [`tracing_subscriber::Registry`].
 pub trait SpanExt {
     /// Makes the span a child of a span in another process. To be called before the span has children
     /// and before its own context is asked for: those who saw its former identity keep it.
@@ -53,17 +56,20 @@ impl SpanExt for Span {
     }
 
     fn set_remote(&self, remote: &Propagated) {
-        with_data(self, |layer, data| layer.adopt(data, remote));
+        with_open(self, |recorder, open| recorder.adopt(open, remote));
     }
 
     fn context(&self) -> Option<Context> {
-        self.propagated().context
+        with_open(self, |recorder, open| {
+            recorder.settle(open);
+            open.context.clone()
+        })
     }
 
     fn propagated(&self) -> Propagated {
-        let found = with_data(self, |layer, data| {
-            layer.settle(data);
-            layer::propagated(data)
+        let found = with_open(self, |recorder, open| {
+            recorder.settle(open);
+            propagated(open)
         });
         found.unwrap_or_default()
     }
@@ -73,14 +79,12 @@ impl SpanExt for Span {
         for (key, value) in attributes {
             proto::key_value(&mut encoded, LINK_ATTRIBUTES, key, value.as_ref());
         }
-        with_recording(self, |layer, recording| recording.add_link(&layer.config().limits, to, &encoded));
+        with_recording(self, |recorder, recording| recording.add_link(&recorder.config().limits, to, &encoded));
     }
 
     fn set_attribute(&self, key: &str, value: impl Into<Value>) {
         let value = value.into();
-        with_recording(self, |layer, recording| {
-            layer::set_attribute(recording, key, value.as_ref(), layer.config());
-        });
+        with_recording(self, |recorder, recording| set_attribute(recording, key, value.as_ref(), recorder.config()));
     }
 
     fn set_name(&self, name: impl Into<Cow<'static, str>>) {
@@ -89,25 +93,39 @@ impl SpanExt for Span {
     }
 
     fn end(&self) {
-        with_data(self, |layer, data| layer.finish(data));
+        with_open(self, |recorder, open| recorder.finish(open));
     }
 }
 
-pub(crate) fn with_data<T>(span: &Span, act: impl FnOnce(&TraceLayer, &mut SpanData) -> T) -> Option<T> {
+/// The recorder behind a subscriber, if there is one of this crate.
+fn recorder(dispatch: &Dispatch) -> Option<&Recorder> {
+    match dispatch.downcast_ref::<TraceSubscriber>() {
+        Some(subscriber) => Some(&subscriber.recorder),
+        None => dispatch.downcast_ref::<TraceLayer>().map(|layer| &layer.recorder),
+    }
+}
+
+/// Looks at an open span, or changes it; it is locked meanwhile.
+pub(crate) fn with_open<T>(span: &Span, act: impl FnOnce(&Recorder, &mut Open) -> T) -> Option<T> {
     span.with_subscriber(|(id, dispatch): (&tracing::Id, &Dispatch)| {
-        let layer = dispatch.downcast_ref::<TraceLayer>()?;
-        let registry = dispatch.downcast_ref::<Registry>()?;
-        let span = registry.span(id)?;
-        let mut extensions = span.extensions_mut();
-        Some(act(layer, extensions.get_mut::<SpanData>()?))
+        let (recorder, slot) = match dispatch.downcast_ref::<TraceSubscriber>() {
+            Some(subscriber) => (&subscriber.recorder, SlotId::of(id)),
+            None => {
+                let layer = dispatch.downcast_ref::<TraceLayer>()?;
+                let registered = dispatch.downcast_ref::<Registry>()?.span(id)?;
+                let slot = registered.extensions().get::<Recorded>()?.0;
+                (&layer.recorder, slot)
+            }
+        };
+        slab::with(slot, |open| act(recorder, open))
     })
     .flatten()
 }
 
-fn with_recording(span: &Span, act: impl FnOnce(&TraceLayer, &mut Recording)) {
-    with_data(span, |layer, data| {
-        if let Some(recording) = &mut data.recording {
-            act(layer, recording);
+fn with_recording(span: &Span, act: impl FnOnce(&Recorder, &mut Recording)) {
+    with_open(span, |recorder, open| {
+        if let Some(recording) = open.recording() {
+            act(recorder, recording);
         }
     });
 }
@@ -121,9 +139,9 @@ pub fn current_context() -> Option<Context> {
 /// Headers that cannot be used are counted ([`diagnostics`]).
 pub fn extract(carrier: &dyn Extract) -> Propagated {
     dispatcher::get_default(|dispatch| {
-        let layer = dispatch.downcast_ref::<TraceLayer>();
         let count = &mut |problem: Problem| diagnostics::count(problem.header, problem.reason);
-        layer.map(|layer| layer.config().propagators.extract_reporting(carrier, count)).unwrap_or_default()
+        let found = recorder(dispatch).map(|recorder| recorder.config().propagators.extract_reporting(carrier, count));
+        found.unwrap_or_default()
     })
 }
 
@@ -131,8 +149,8 @@ pub fn extract(carrier: &dyn Extract) -> Propagated {
 pub fn inject(span: &Span, carrier: &mut dyn Inject) {
     let propagated = span.propagated();
     span.with_subscriber(|(_, dispatch)| {
-        if let Some(layer) = dispatch.downcast_ref::<TraceLayer>() {
-            layer.config().propagators.inject(&propagated, carrier);
+        if let Some(recorder) = recorder(dispatch) {
+            recorder.config().propagators.inject(&propagated, carrier);
         }
     });
 }

@@ -41,6 +41,19 @@ impl Xoshiro {
     }
 }
 
+/// Mixes a time into the generator of this thread. A process that was forked has its parent's generators: the
+/// moments of their spans lead them apart.
+pub(crate) fn stir(nanoseconds: u64) {
+    let _ = GENERATOR.try_with(|cell| {
+        let mut generator = cell.get();
+        // The golden ratio spreads the few bits that differ.
+        generator.0[0] ^= nanoseconds.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // All zero is the one state that the generator never leaves.
+        generator.0[3] |= u64::from(generator.0 == [0; 4]);
+        cell.set(generator);
+    });
+}
+
 thread_local! {
     static GENERATOR: Cell<Xoshiro> = Cell::new(Xoshiro::seeded());
 }
@@ -73,6 +86,19 @@ pub(crate) fn span_id() -> SpanId {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn generators_of_the_same_state_part_with_the_time() {
+        let state = GENERATOR.get();
+        let ids = |moment| {
+            GENERATOR.set(state);
+            stir(moment);
+            (span_id(), trace_id())
+        };
+        let (parent, child) = (ids(1), ids(2));
+        assert!(parent.0 != child.0 && parent.1 != child.1);
+        GENERATOR.set(Xoshiro::seeded());
+    }
 
     #[test]
     fn ids_differ_within_and_between_threads() {

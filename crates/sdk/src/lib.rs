@@ -1,15 +1,15 @@
 //! Instrumentation for Rust applications: `tracing` stays the API, this crate sends what it sees as OTLP.
 //!
-//! It is: a [`TraceLayer`] that encodes spans and events into OTLP protobuf as they end, an exporter on a
-//! thread of its own that batches, retries and bounds ([`Pipeline`]), the context that crosses processes
+//! It is: a [`TraceSubscriber`] (or a [`TraceLayer`], to stand beside other layers) that encodes spans and
+//! events into OTLP protobuf, an exporter on a thread of its own that batches, retries and bounds ([`Pipeline`]), the context that crosses processes
 //! ([`SpanExt`], [`extract`], [`inject`]), and middleware for HTTP (feature `http`, route templates of axum
 //! with `axum`). It is not: an API of its own for spans, a metrics library, or tied to any async runtime.
 //! It never blocks and never panics in the application; what does not fit is dropped and counted.
 //!
 //! ```text
-//! tracing::span! ──▶ TraceLayer ──▶ SpanData (in the registry) ──close──▶ encoded record
-//! tracing::event! ─▶     │                                                   │
-//!                        └──▶ log record ─────────────────────────▶ Source (one per service)
+//! tracing::span! ──▶ TraceSubscriber ──▶ Recorder ──▶ slot of an open span ──close──▶ encoded record
+//! tracing::event! ─▶ or TraceLayer          │                                             │
+//!                                           └──▶ log record ──────────────────▶ Source (one per service)
 //!                                                                             │
 //!                                               exporter thread ◀── bounded queue
 //!                                                     └─ OTLP/HTTP protobuf, retry, gzip
@@ -34,7 +34,9 @@
 //! | `RUST_LOG` | which spans and events |
 
 mod client;
+mod clock;
 mod config;
+mod current;
 pub mod diagnostics;
 #[cfg(feature = "http")]
 mod edit;
@@ -47,9 +49,12 @@ mod log;
 mod pipeline;
 mod proto;
 mod queue;
+mod recorder;
 mod resource;
 mod sampler;
+mod slab;
 mod span;
+mod subscriber;
 mod under;
 mod value;
 mod visit;
@@ -70,8 +75,9 @@ pub use layer::TraceLayer;
 pub use pipeline::{Pipeline, StartError, Tracer};
 pub use queue::SignalStats;
 pub use resource::Resource;
-pub use sampler::Sampler;
+pub use sampler::{ParentRules, Sampler};
 pub use span::{SpanKind, StatusCode};
+pub use subscriber::TraceSubscriber;
 pub use tracewell_propagate as propagate;
 pub use under::{Under, under};
 pub use value::Value;

@@ -4,16 +4,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Level};
-use tracing_subscriber::Registry;
-use tracing_subscriber::layer::SubscriberExt;
 
 use crate::client::Client;
 use crate::config::{Config, Signal};
 use crate::exporter::{Exporter, Report};
 use crate::layer::TraceLayer;
 use crate::queue::{Shared, SignalStats, Source, lock};
+use crate::recorder::Recorder;
+use crate::subscriber::TraceSubscriber;
 use crate::{Resource, Sampler};
 
 /// Why no pipeline could be started.
@@ -73,7 +72,7 @@ impl Pipeline {
 
     /// A tracer for one service.
     pub fn tracer(&self, resource: &Resource) -> Tracer {
-        Tracer { shared: Arc::clone(&self.shared), source: self.shared.add_source(resource.encode()) }
+        Tracer { shared: Arc::clone(&self.shared), source: self.shared.add_source(resource) }
     }
 
     /// Waits until everything that is queued now has been sent or given up; false when `timeout` was too short.
@@ -83,7 +82,7 @@ impl Pipeline {
 
     /// What became of the records of one signal.
     pub fn stats(&self, signal: Signal) -> SignalStats {
-        self.shared.counters[signal as usize].stats()
+        self.shared.stats(signal)
     }
 
     /// Sends what is queued and ends the exporter, within `timeout`; false when that was too short.
@@ -115,13 +114,22 @@ pub struct Tracer {
 impl Tracer {
     /// A layer for a subscriber of one's own.
     pub fn layer(&self) -> TraceLayer {
-        TraceLayer::new(Arc::clone(&self.shared), Arc::clone(&self.source))
+        TraceLayer { recorder: self.recorder() }
+    }
+
+    /// A subscriber that does nothing but record, faster than the layer.
+    pub fn subscriber(&self) -> TraceSubscriber {
+        TraceSubscriber::new(self.recorder())
+    }
+
+    fn recorder(&self) -> Recorder {
+        Recorder::new(Arc::clone(&self.shared), Arc::clone(&self.source))
     }
 
     /// Replaces the sampler of this service, whatever [`Config::sampler`] said. Traces that have begun keep
     /// the decision that was taken for them.
     pub fn set_sampler(&self, sampler: Sampler) {
-        self.source.set_sampler(sampler);
+        self.source.policy().set(&sampler);
     }
 
     /// Shifts every time that this service records from now on, as if its host's clock were wrong by so
@@ -130,10 +138,10 @@ impl Tracer {
         self.source.set_clock_offset(nanoseconds);
     }
 
-    /// A subscriber with nothing but the layer, to run a service's tasks under with [`under`](crate::under).
+    /// [`Tracer::subscriber`], to run a service's tasks under with [`under`](crate::under).
     /// What is more detailed than `max_level` is left out: libraries
     /// say a great deal at `DEBUG` and `TRACE`.
     pub fn dispatch(&self, max_level: Level) -> Dispatch {
-        Dispatch::new(Registry::default().with(LevelFilter::from_level(max_level)).with(self.layer()))
+        Dispatch::new(self.subscriber().with_max_level(max_level))
     }
 }

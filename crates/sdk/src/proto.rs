@@ -7,13 +7,13 @@ use crate::Value;
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
-const BYTES: u32 = 2;
+pub(crate) const BYTES: u32 = 2;
 const FIXED32: u32 = 5;
 
 /// Longest varint in bytes.
 const VARINT_BYTES_MAX: usize = 10;
 
-fn varint(buffer: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn varint(buffer: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         buffer.push(number as u8 | 0x80);
         number >>= 7;
@@ -21,7 +21,7 @@ fn varint(buffer: &mut Vec<u8>, mut number: u64) {
     buffer.push(number as u8);
 }
 
-fn tag(buffer: &mut Vec<u8>, field: u32, wire: u32) {
+pub(crate) fn tag(buffer: &mut Vec<u8>, field: u32, wire: u32) {
     varint(buffer, u64::from(field << 3 | wire));
 }
 
@@ -79,12 +79,66 @@ pub(crate) fn any_value(buffer: &mut Vec<u8>, field: u32, value: ValueRef<'_>) {
     });
 }
 
+/// Bytes of a varint.
+pub(crate) fn varint_len(number: u64) -> usize {
+    // 7 bits a byte: 9/64 is near enough to 1/7 for all 64 lengths.
+    ((64 - (number | 1).leading_zeros() as usize) * 9 + 64) / 64
+}
+
 /// A `KeyValue` as `field`.
 pub(crate) fn key_value(buffer: &mut Vec<u8>, field: u32, key: &str, value: ValueRef<'_>) {
+    if field < 16 && short_key_value(buffer, field as u8, key.as_bytes(), value) {
+        return;
+    }
     message(buffer, field, |buffer| {
         bytes(buffer, 1, key.as_bytes());
         any_value(buffer, 2, value);
     });
+}
+
+/// Writes what nearly every attribute is: a single value, all in all shorter than 128 bytes, so that each
+/// length is one byte and known beforehand. False where the attribute is not like that.
+fn short_key_value(buffer: &mut Vec<u8>, field: u8, key: &[u8], value: ValueRef<'_>) -> bool {
+    // Tag and content of the AnyValue.
+    let mut scalar = [0u8; 1 + VARINT_BYTES_MAX];
+    let (scalar, text): (&[u8], &[u8]) = match value {
+        ValueRef::Str(text) if text.len() < 0x80 => {
+            scalar[..2].copy_from_slice(&[1 << 3 | BYTES as u8, text.len() as u8]);
+            (&scalar[..2], text.as_bytes())
+        }
+        ValueRef::Bool(truth) => {
+            scalar[..2].copy_from_slice(&[2 << 3, u8::from(truth)]);
+            (&scalar[..2], &[])
+        }
+        ValueRef::Int(number) => {
+            scalar[0] = 3 << 3;
+            let (mut rest, mut at) = (number as u64, 1);
+            while rest >= 0x80 {
+                scalar[at] = rest as u8 | 0x80;
+                (rest, at) = (rest >> 7, at + 1);
+            }
+            scalar[at] = rest as u8;
+            (&scalar[..=at], &[])
+        }
+        ValueRef::Double(number) => {
+            scalar[0] = 4 << 3 | FIXED64 as u8;
+            scalar[1..9].copy_from_slice(&number.to_bits().to_le_bytes());
+            (&scalar[..9], &[])
+        }
+        _ => return false,
+    };
+    let value_len = scalar.len() + text.len();
+    let len = 2 + key.len() + 2 + value_len;
+    if len >= 0x80 {
+        return false;
+    }
+    buffer.reserve(2 + len);
+    buffer.extend_from_slice(&[field << 3 | BYTES as u8, len as u8, 1 << 3 | BYTES as u8, key.len() as u8]);
+    buffer.extend_from_slice(key);
+    buffer.extend_from_slice(&[2 << 3 | BYTES as u8, value_len as u8]);
+    buffer.extend_from_slice(scalar);
+    buffer.extend_from_slice(text);
+    true
 }
 
 /// A borrowed [`Value`].
@@ -158,6 +212,36 @@ mod tests {
             let field = next_field(&mut input).unwrap();
             assert_eq!((field.number, field.content.len(), field.whole.len()), (2, length, buffer.len()));
             assert!(input.is_empty() && next_field(&mut input).is_none());
+        }
+    }
+
+    #[test]
+    fn the_short_way_writes_the_same_bytes() {
+        let texts = ["", "a", &"b".repeat(100), &"c".repeat(127), &"d".repeat(128), &"e".repeat(300)];
+        let numbers = [0, 1, 127, 128, -1, i64::MAX, i64::MIN, 1 << 35];
+        let values = texts.iter().map(|text| ValueRef::Str(text));
+        let values = values.chain(numbers.iter().map(|number| ValueRef::Int(*number)));
+        for value in values.chain([ValueRef::Bool(true), ValueRef::Bool(false), ValueRef::Double(-0.5)]) {
+            for key in ["", "key", &"k".repeat(120), &"k".repeat(200)] {
+                let (mut ours, mut plain) = (Vec::new(), Vec::new());
+                key_value(&mut ours, 9, key, value);
+                message(&mut plain, 9, |buffer| {
+                    bytes(buffer, 1, key.as_bytes());
+                    any_value(buffer, 2, value);
+                });
+                assert_eq!(ours, plain);
+            }
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_varint_is_known() {
+        for shift in 0..64 {
+            for number in [1u64 << shift, (1 << shift) - 1, u64::MAX >> shift] {
+                let mut buffer = Vec::new();
+                varint(&mut buffer, number);
+                assert_eq!(varint_len(number), buffer.len(), "{number}");
+            }
         }
     }
 

@@ -33,6 +33,15 @@ impl Resource {
         &self.attributes
     }
 
+    /// The value of `service.name`.
+    pub(crate) fn service_name(&self) -> &str {
+        let name = self.attributes.iter().find(|(key, _)| key == "service.name");
+        match name {
+            Some((_, Value::Str(name))) => name,
+            _ => "unknown_service",
+        }
+    }
+
     /// The `resource` field of `ResourceSpans` and `ResourceLogs`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut buffer = Vec::new();

@@ -1,0 +1,190 @@
+//! What a span costs the thread that makes it, beside `tracing-opentelemetry`:
+//!
+//! ```text
+//! cargo bench -p tracewell-sdk --bench spans
+//! ```
+//!
+//! Each figure is CPU time of the calling thread (`CLOCK_THREAD_CPUTIME_ID`) per span, measured in bursts
+//! with pauses between them, as a service at some fifty thousand spans a second would make them. The
+//! exporter runs all the while: ours encodes OTLP and sends it over loopback to a receiver that
+//! answers at once, the one of `tracing-opentelemetry` hands its batches to an exporter that throws them away.
+//! What a queue dropped is printed: a figure with drops would be a lie. A span is made, entered, left and
+//! closed; everything is subtracted that the loop itself costs.
+//!
+//! Rounds are repeated and the median is told, with the best beside it: other programs on the machine
+//! only ever add.
+
+mod sink;
+mod stacks;
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tracing::{Dispatch, Span, info, info_span};
+
+use stacks::{Sampling, Stack};
+
+/// Bursts of one figure.
+const ROUNDS: usize = 300;
+
+/// Spans in a burst.
+const BURST: u32 = 256;
+
+/// CPU nanoseconds of this thread.
+fn thread_cpu_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Median and best nanoseconds per span.
+struct Figure {
+    median: f64,
+    best: f64,
+}
+
+/// Runs `work` in bursts; `spans` is how many spans one call makes.
+fn measure(spans: u32, work: &dyn Fn(u32)) -> Figure {
+    (0..BURST * 20).for_each(work);
+    let mut rounds: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let begin = thread_cpu_ns();
+            (0..BURST).for_each(work);
+            let taken = thread_cpu_ns() - begin;
+            std::thread::sleep(Duration::from_millis(4));
+            taken as f64 / f64::from(BURST * spans)
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    Figure { median: rounds[rounds.len() / 2], best: rounds[0] }
+}
+
+/// The span of every figure: five attributes as an HTTP client sets them.
+fn five(number: u32) -> Span {
+    info_span!(
+        "GET /cart/{id}",
+        http.request.method = "GET",
+        server.address = "cart.shop.internal",
+        server.port = 8080,
+        cart.items = number,
+        cache.hit = true,
+    )
+}
+
+/// One line of the table: the work under a stack with that sampling.
+struct Case {
+    name: &'static str,
+    sampling: Sampling,
+    /// Spans that one call of `work` makes.
+    spans: u32,
+    /// Whether a root is open around all of it.
+    inside: bool,
+    threads: usize,
+    work: fn(u32),
+}
+
+fn single(number: u32) {
+    five(number).in_scope(|| ());
+}
+
+fn pair(number: u32) {
+    five(number).in_scope(|| five(number).in_scope(|| ()));
+}
+
+fn with_event(number: u32) {
+    five(number).in_scope(|| info!(number, "loaded"));
+}
+
+const CASES: &[Case] = &[
+    Case { name: "sampled root", sampling: Sampling::On, spans: 1, inside: false, threads: 1, work: single },
+    Case { name: "sampled child", sampling: Sampling::On, spans: 1, inside: true, threads: 1, work: single },
+    Case { name: "sampled root and child", sampling: Sampling::On, spans: 2, inside: false, threads: 1, work: pair },
+    Case {
+        name: "sampled root, one event",
+        sampling: Sampling::On,
+        spans: 1,
+        inside: false,
+        threads: 1,
+        work: with_event,
+    },
+    Case { name: "sampled root, 2 threads", sampling: Sampling::On, spans: 1, inside: false, threads: 2, work: single },
+    Case { name: "unsampled root", sampling: Sampling::Off, spans: 1, inside: false, threads: 1, work: single },
+    Case { name: "unsampled child", sampling: Sampling::Off, spans: 1, inside: true, threads: 1, work: single },
+    Case {
+        name: "below an unsampled remote parent",
+        sampling: Sampling::RemoteOff,
+        spans: 1,
+        inside: true,
+        threads: 1,
+        work: single,
+    },
+    Case {
+        name: "unsampled root, 2 threads",
+        sampling: Sampling::Off,
+        spans: 1,
+        inside: false,
+        threads: 2,
+        work: single,
+    },
+];
+
+fn run(case: &Case, stack: &Stack) -> Figure {
+    let thread = |dispatch: &Dispatch| {
+        tracing::dispatcher::with_default(dispatch, || {
+            let around = case.inside.then(|| {
+                let span = info_span!("around");
+                stack.claim(&span);
+                span.entered()
+            });
+            let figure = measure(case.spans, &case.work);
+            drop(around);
+            figure
+        })
+    };
+    if case.threads == 1 {
+        return thread(&stack.dispatch);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..case.threads).map(|_| scope.spawn(|| thread(&stack.dispatch))).collect();
+        let figures: Vec<Figure> = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
+        let worst = |pick: fn(&Figure) -> f64| figures.iter().map(pick).fold(0.0, f64::max);
+        Figure { median: worst(|figure| figure.median), best: worst(|figure| figure.best) }
+    })
+}
+
+fn main() {
+    // `cargo bench … -- 'unsampled root / TraceL'` runs the cells whose "line / column" holds that.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let sink = sink::Sink::start();
+    println!("CPU nanoseconds of the calling thread per span: median (best) of {ROUNDS} bursts of {BURST}\n");
+    print!("| {:<34} |", "");
+    let makers = stacks::ALL;
+    makers.iter().for_each(|(name, _)| print!(" {name:>24} |"));
+    println!("\n|{}|{}", "-".repeat(36), format!("{}:|", "-".repeat(25)).repeat(makers.len()));
+    let mut notes = Vec::new();
+    for case in CASES {
+        let cell = |name: &str| format!("{} / {name}", case.name);
+        if !makers.iter().any(|(name, _)| chosen(&cell(name))) {
+            continue;
+        }
+        print!("| {:<34} |", case.name);
+        for (name, make) in makers {
+            if !chosen(&cell(name)) {
+                print!(" {:>24} |", "");
+                continue;
+            }
+            let stack = make(case.sampling, sink.address);
+            let figure = run(case, &stack);
+            print!(" {:>24} |", format!("{:.0} ({:.0})", figure.median, figure.best));
+            if let Some(lost) = stack.lost().filter(|lost| *lost > 0) {
+                notes.push(format!("{name}, {}: {lost} spans did not get into the queue", case.name));
+            }
+        }
+        println!();
+    }
+    println!("\nreceived by the sink: {} requests, {} bytes", sink.requests(), sink.bytes());
+    if notes.is_empty() {
+        println!("no queue dropped a span");
+    }
+    notes.iter().for_each(|note| println!("{note}"));
+}
