@@ -43,6 +43,8 @@ pub enum Command {
     View(ViewArgs),
     /// Check ports, disk, clock and the server, and send a test span through.
     Doctor(DoctorArgs),
+    /// Make spans for a service that nobody instruments, by standing beside it.
+    Proxy(crate::proxy::ProxyArgs),
     /// Show or write the configuration.
     Config(ConfigArgs),
     /// Measure ingest and queries on this machine.

@@ -9,6 +9,7 @@ mod client;
 mod demo;
 mod doctor;
 mod output;
+mod proxy;
 mod query;
 mod serve;
 mod settings;
@@ -44,6 +45,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Query(args) => query::run(args),
         Command::View(args) => view::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Proxy(args) => proxy::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Config(args) => {
             match args.command {

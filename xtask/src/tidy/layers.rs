@@ -16,8 +16,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["model", "propagate", "wire", "analysis", "store", "ingest", "query"]),
     ("sdk", &["model", "propagate"]),
     ("demo", &["model", "propagate", "sdk"]),
+    ("proxy", &["propagate", "sdk"]),
     ("testkit", &["model", "wire"]),
-    ("cli", &["model", "propagate", "wire", "analysis", "store", "ingest", "query", "server", "sdk", "demo"]),
+    ("cli", &["model", "propagate", "wire", "analysis", "store", "ingest", "query", "server", "sdk", "demo", "proxy"]),
 ];
 
 /// Libraries that only some crates may use, because the knowledge behind them has one home.
