@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracewell_propagate::{Composite, percent_decode};
+use tracewell_propagate::{Composite, Propagated, percent_decode};
 
 use crate::{Resource, Sampler};
 
@@ -62,7 +62,7 @@ impl Destination {
     }
 }
 
-fn signal_url(base: &str, signal: Signal) -> String {
+pub(crate) fn signal_url(base: &str, signal: Signal) -> String {
     format!("{}{}", base.trim_end_matches('/'), signal.path())
 }
 
@@ -113,6 +113,11 @@ pub struct Config {
     pub retry_for: Duration,
     /// Longest time that dropping the guard waits for what is queued.
     pub shutdown_timeout: Duration,
+    /// The span in another process that started this one: parent of spans that have none, unless they are
+    /// roots on purpose (`parent: None`).
+    pub parent: Propagated,
+    /// Switches everything off (`OTEL_SDK_DISABLED`).
+    pub disabled: bool,
     /// Adds `code.file.path`, `code.line.number` and `code.function.name` to spans and records.
     pub code_attributes: bool,
 }
@@ -128,6 +133,8 @@ impl Default for Config {
             resource: Resource::new(default_service_name()),
             retry_for: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(5),
+            parent: Propagated::default(),
+            disabled: false,
             code_attributes: false,
         }
     }
@@ -167,6 +174,7 @@ impl Config {
         env.destination(&mut config.traces, Signal::Traces, "TRACES", "BSP");
         env.destination(&mut config.logs, Signal::Logs, "LOGS", "BLRP");
         if env.get("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+            config.disabled = true;
             config.traces.url = None;
             config.logs.url = None;
         }

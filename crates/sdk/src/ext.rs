@@ -98,7 +98,7 @@ impl SpanExt for Span {
 }
 
 /// The recorder behind a subscriber, if there is one of this crate.
-fn recorder(dispatch: &Dispatch) -> Option<&Recorder> {
+pub(crate) fn recorder(dispatch: &Dispatch) -> Option<&Recorder> {
     match dispatch.downcast_ref::<TraceSubscriber>() {
         Some(subscriber) => Some(&subscriber.recorder),
         None => dispatch.downcast_ref::<TraceLayer>().map(|layer| &layer.recorder),

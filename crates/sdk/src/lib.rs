@@ -33,6 +33,7 @@
 //! | `OTEL_PROPAGATORS` | header formats |
 //! | `RUST_LOG` | which spans and events |
 
+mod access;
 mod client;
 mod clock;
 mod config;
@@ -43,10 +44,12 @@ mod edit;
 mod exporter;
 mod ext;
 mod id;
-mod init;
+pub mod init;
 mod layer;
 mod log;
+pub mod log_lines;
 mod pipeline;
+pub mod process;
 mod proto;
 mod queue;
 mod recorder;
@@ -55,10 +58,13 @@ mod sampler;
 mod slab;
 mod span;
 mod subscriber;
+pub mod task;
 mod under;
 mod value;
 mod visit;
 
+#[cfg(feature = "opentelemetry")]
+pub mod bridge;
 #[cfg(feature = "db")]
 pub mod db;
 #[cfg(feature = "http")]
@@ -70,7 +76,7 @@ pub mod tonic;
 
 pub use config::{Config, Destination, Limits, Signal, Warning};
 pub use ext::{SpanExt, current_context, extract, inject};
-pub use init::{Guard, init};
+pub use init::{Builder, Guard, InitError, builder, init};
 pub use layer::TraceLayer;
 pub use pipeline::{Pipeline, StartError, Tracer};
 pub use queue::SignalStats;

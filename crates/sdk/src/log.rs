@@ -34,7 +34,12 @@ pub(crate) fn encode(out: &mut Vec<u8>, metadata: &Metadata<'_>, fields: &Fields
     while let Some(field) = proto::next_field(&mut rest) {
         proto::bytes(out, LOG_ATTRIBUTES, field.content);
     }
-    proto::key_value(out, LOG_ATTRIBUTES, "target", ValueRef::Str(metadata.target()));
+    proto::key_value(
+        out,
+        LOG_ATTRIBUTES,
+        "target",
+        ValueRef::Str(fields.log_target.as_deref().unwrap_or(metadata.target())),
+    );
     if let Some(error) = error {
         proto::key_value(out, LOG_ATTRIBUTES, "exception.message", ValueRef::Str(&error.message));
         if !error.causes.is_empty() {

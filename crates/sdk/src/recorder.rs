@@ -9,6 +9,7 @@
 //! Fields are formatted by the application's code, which may use tracing itself: no lock is held
 //! meanwhile. Everything that needs the slot's lock is done before or after.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::thread::LocalKey;
@@ -17,6 +18,7 @@ use tracewell_propagate::{Baggage, Context, FLAG_RANDOM, FLAG_SAMPLED, Propagate
 use tracing::span::{Attributes, Record};
 use tracing::{Event, Level, Metadata};
 
+use crate::access;
 use crate::clock;
 use crate::config::{Config, Signal};
 use crate::id;
@@ -29,7 +31,7 @@ use crate::span::{ATTRIBUTES, Open, Recording, StatusCode};
 use crate::visit::{Fields, Place, Visitor};
 
 /// Field number of the attributes of a span's event.
-const EVENT_ATTRIBUTES: u32 = 3;
+pub(crate) const EVENT_ATTRIBUTES: u32 = 3;
 
 thread_local! {
     /// Fields are encoded here before they go to a slot or a record, so that no allocation is needed.
@@ -61,6 +63,15 @@ struct Above {
     baggage: Option<Arc<Baggage>>,
 }
 
+/// Who claims a new span as a child, other than the current span.
+enum Claim<'a> {
+    /// Another process: the one that started this one.
+    Remote(Cow<'a, Propagated>),
+    /// A span of this process that `tracing` does not know as the current one.
+    #[cfg_attr(not(feature = "opentelemetry"), expect(dead_code, reason = "made by the bridge alone"))]
+    Local(Propagated),
+}
+
 /// Records for one service.
 #[derive(Clone)]
 pub(crate) struct Recorder {
@@ -86,6 +97,11 @@ impl Recorder {
     pub(crate) fn adopt(&self, open: &mut Open, remote: &Propagated) {
         open.baggage = (!remote.baggage.is_empty()).then(|| Arc::new(remote.baggage.clone()));
         let Some(context) = remote.context.as_ref().filter(|context| context.is_valid()) else { return };
+        if self.config().disabled {
+            // Who does not take part hands on what it got.
+            open.context = context.clone();
+            return;
+        }
         open.context.trace_id = context.trace_id;
         open.context.trace_state = context.trace_state.clone();
         open.context.flags = context.flags & FLAG_RANDOM;
@@ -120,14 +136,31 @@ impl Recorder {
                 (Above { context: open.context.clone(), baggage: open.baggage.clone() }, open.context.span_id)
             })
         });
-        let created = match above {
-            Some((above, parent)) => self.create_child(attributes, above, parent),
-            None => self.create_root(attributes),
+        let claimed = attributes.is_contextual().then(|| self.claimed(above.as_ref().map(|(_, parent)| *parent)));
+        let created = match (claimed.flatten(), above) {
+            (Some(claim), _) => self.create_root(attributes).inspect(|id| {
+                slab::with(*id, |open| match claim {
+                    Claim::Remote(parent) => self.adopt(open, parent.as_ref()),
+                    Claim::Local(parent) => access::join(open, &parent),
+                });
+            }),
+            (None, Some((above, parent))) => self.create_child(attributes, above, parent),
+            (None, None) => self.create_root(attributes),
         };
         created.unwrap_or_else(|| {
             crate::diagnostics::count("spans", "not recorded, because too many are open");
             SlotId::NOWHERE
         })
+    }
+
+    /// The parent of a new span, where that is not the current one.
+    fn claimed(&self, current: Option<SpanId>) -> Option<Claim<'_>> {
+        #[cfg(feature = "opentelemetry")]
+        if let Some((parent, remote)) = crate::bridge::parent_of_new(current) {
+            return Some(if remote { Claim::Remote(Cow::Owned(parent)) } else { Claim::Local(parent) });
+        }
+        let starter = &self.config().parent;
+        (current.is_none() && starter.context.is_some()).then_some(Claim::Remote(Cow::Borrowed(starter)))
     }
 
     fn create_child(&self, attributes: &Attributes<'_>, above: Above, parent: SpanId) -> Option<SlotId> {
@@ -160,6 +193,15 @@ impl Recorder {
 
     fn create_root(&self, attributes: &Attributes<'_>) -> Option<SlotId> {
         let metadata = attributes.metadata();
+        if self.config().disabled {
+            return slab::open(|open| {
+                open.metadata = Some(metadata);
+                open.handles = 1;
+                open.context = Context::default();
+                open.parent = None;
+                open.decided = true;
+            });
+        }
         // A remote parent may still claim this root and decide about it; until then it is recorded.
         let never = self.source.policy().never_samples();
         let fill = |open: &mut Open| {

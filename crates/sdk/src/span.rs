@@ -198,9 +198,20 @@ impl Recording {
     }
 
     pub(crate) fn add_event(&mut self, limits: &Limits, name: &str, attributes: [&[u8]; 2], dropped: u32) {
+        self.add_event_at(limits, name, self.now_unix_nano(), attributes, dropped);
+    }
+
+    pub(crate) fn add_event_at(
+        &mut self,
+        limits: &Limits,
+        name: &str,
+        unix_nano: u64,
+        attributes: [&[u8]; 2],
+        dropped: u32,
+    ) {
         let mut event = Vec::with_capacity(attributes[0].len() + attributes[1].len() + name.len() + 24);
         proto::message(&mut event, EVENTS, |buffer| {
-            proto::fixed64(buffer, 1, self.now_unix_nano());
+            proto::fixed64(buffer, 1, unix_nano);
             proto::bytes(buffer, 2, name.as_bytes());
             attributes.iter().for_each(|part| buffer.extend_from_slice(part));
             if dropped > 0 {

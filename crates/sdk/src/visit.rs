@@ -29,6 +29,8 @@ pub(crate) struct Fields {
     pub(crate) status_message: Option<String>,
     /// `message`, of events.
     pub(crate) message: Option<String>,
+    /// `log.target`, of events that were records of the `log` crate.
+    pub(crate) log_target: Option<String>,
     /// `event.name`, of events.
     pub(crate) event_name: Option<String>,
     /// `error` as a truth value.
@@ -100,7 +102,8 @@ impl<'a> Visitor<'a> {
                 fields.exception = Some(Exception { message: text.to_owned(), ..Exception::default() });
             }
             // The bridge from the `log` crate repeats its metadata as fields.
-            ("log.target" | "log.module_path" | "log.file" | "log.line", Place::Event) => {}
+            ("log.target", Place::Event) => fields.log_target = Some(text.to_owned()),
+            ("log.module_path" | "log.file" | "log.line", Place::Event) => {}
             _ => return false,
         }
         true
