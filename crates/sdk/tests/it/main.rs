@@ -12,3 +12,4 @@ mod http_server;
 mod net;
 mod receiver;
 mod spans;
+mod task;
