@@ -15,7 +15,9 @@ const HEADER: &str = "grpc-trace-bin";
 pub struct OpenCensus;
 
 fn parse(value: &str) -> Result<Context, &'static str> {
-    let bytes = base64::decode(value).ok_or("not base64")?;
+    // Several entries of one name may stand in one line.
+    let value = value.split(',').next().unwrap_or_default();
+    let bytes = base64::decode(value.trim()).ok_or("not base64")?;
     let (0, mut rest) = bytes.split_first().map(|(version, rest)| (*version, rest)).ok_or("empty")? else {
         return Err("version is not 0");
     };

@@ -73,8 +73,9 @@ prop_compose! {
         flags in 0u8..4,
         decision in prop_oneof![Just(Decision::AsFlagged), Just(Decision::Deferred), Just(Decision::Debug)],
         state in prop_oneof![Just(""), Just("rojo=1"), Just("dd=s:2;o:rum;t.dm:-4,ot=th:8")],
-        // OT trace sends values as they are: no spaces at the ends.
-        pairs in prop::collection::btree_map("[a-zA-Z0-9_-]{1,8}", "[!-~é][ -~é]{0,12}[!-~é]", 0..5),
+        // A member that has a header of its own loses the case of its name; OT trace sends values as they are,
+        // so that spaces at the ends are lost.
+        pairs in prop::collection::btree_map("[a-z0-9_-]{1,8}", "[!-~é][ -~é]{0,12}[!-~é]", 0..5),
     ) -> Propagated {
         let flags = match decision {
             Decision::Deferred => flags & !FLAG_SAMPLED,
