@@ -78,6 +78,7 @@ pub(crate) fn join(open: &mut Open, parent: &Propagated) {
     open.parent_is_remote = false;
     open.baggage = (!parent.baggage.is_empty()).then(|| parent.baggage.clone().into());
     open.decided = true;
+    open.decision = parent.decision;
     if !context.is_sampled() {
         open.discard();
     }

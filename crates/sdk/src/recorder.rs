@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
-use tracewell_propagate::{Baggage, Context, FLAG_RANDOM, FLAG_SAMPLED, Propagated, SpanId};
+use tracewell_propagate::{Baggage, Context, Decision, FLAG_RANDOM, FLAG_SAMPLED, Propagated, SpanId};
 use tracing::span::{Attributes, Record};
 use tracing::{Event, Level, Metadata};
 
@@ -61,6 +61,7 @@ fn give(buffer: &'static LocalKey<Cell<Vec<u8>>>, bytes: Vec<u8>) {
 struct Above {
     context: Context,
     baggage: Option<Arc<Baggage>>,
+    decision: Decision,
 }
 
 /// Who claims a new span as a child, other than the current span.
@@ -96,19 +97,29 @@ impl Recorder {
     /// Makes a span a child of `remote`, or of nobody.
     pub(crate) fn adopt(&self, open: &mut Open, remote: &Propagated) {
         open.baggage = (!remote.baggage.is_empty()).then(|| Arc::new(remote.baggage.clone()));
-        let Some(context) = remote.context.as_ref().filter(|context| context.is_valid()) else { return };
-        if self.config().disabled {
-            // Who does not take part hands on what it got.
-            open.context = context.clone();
-            return;
+        open.decision = if remote.decision == Decision::Debug { Decision::Debug } else { Decision::AsFlagged };
+        let parent = remote.sampled().map(Parent::Remote);
+        if let Some(context) = remote.context.as_ref().filter(|context| context.is_valid()) {
+            if self.config().disabled {
+                // Who does not take part hands on what it got.
+                open.context = context.clone();
+                open.decision = remote.decision;
+                return;
+            }
+            open.context.trace_id = context.trace_id;
+            open.context.trace_state = context.trace_state.clone();
+            open.context.flags = context.flags & FLAG_RANDOM;
+            open.parent = Some(context.span_id);
+            open.parent_is_remote = true;
+            // A caller that left the decision open is followed in its trace, and decided about as a root is.
+            self.decide(open, parent.unwrap_or(Parent::None));
+        } else if let Some(parent) = parent {
+            // There is no trace yet, but an order to record the one that begins, or not to.
+            self.decide(open, parent);
         }
-        open.context.trace_id = context.trace_id;
-        open.context.trace_state = context.trace_state.clone();
-        open.context.flags = context.flags & FLAG_RANDOM;
-        open.parent = Some(context.span_id);
-        open.parent_is_remote = true;
-        // A caller that left the decision open is followed in its trace, and decided about as a root is.
-        self.decide(open, remote.sampled().map_or(Parent::None, Parent::Remote));
+        if let (Some(id), Some(recording)) = (&remote.debug_id, open.recording()) {
+            set_attribute(recording, "jaeger-debug-id", ValueRef::Str(id), self.config());
+        }
     }
 
     /// Takes the sampling decision for a root that nobody claimed.
@@ -120,7 +131,8 @@ impl Recorder {
 
     fn decide(&self, open: &mut Open, parent: Parent) {
         open.decided = true;
-        if self.source.policy().decide(&mut open.context, parent, &open.recording.name) {
+        let wanted = self.source.policy().decide(&mut open.context, parent, &open.recording.name);
+        if wanted || open.decision == Decision::Debug && open.recorded {
             open.context.flags |= FLAG_SAMPLED;
         } else {
             open.context.flags &= !FLAG_SAMPLED;
@@ -133,7 +145,9 @@ impl Recorder {
         let above = parent.and_then(|parent| {
             slab::with(parent, |open| {
                 self.settle(open);
-                (Above { context: open.context.clone(), baggage: open.baggage.clone() }, open.context.span_id)
+                let above =
+                    Above { context: open.context.clone(), baggage: open.baggage.clone(), decision: open.decision };
+                (above, open.context.span_id)
             })
         });
         let claimed = attributes.is_contextual().then(|| self.claimed(above.as_ref().map(|(_, parent)| *parent)));
@@ -164,13 +178,14 @@ impl Recorder {
     }
 
     fn create_child(&self, attributes: &Attributes<'_>, above: Above, parent: SpanId) -> Option<SlotId> {
-        let Above { mut context, baggage } = above;
+        let Above { mut context, baggage, decision } = above;
         let metadata = attributes.metadata();
         let sampled = match self.source.policy().asks_children() {
             false => context.is_sampled(),
             true => {
                 let above = Parent::Local(context.is_sampled());
                 let sampled = self.source.policy().decide(&mut context, above, metadata.name());
+                let sampled = sampled || decision == Decision::Debug;
                 context.flags = context.flags & !FLAG_SAMPLED | if sampled { FLAG_SAMPLED } else { 0 };
                 sampled
             }
@@ -183,6 +198,7 @@ impl Recorder {
             open.parent = Some(parent);
             open.parent_is_remote = false;
             open.decided = true;
+            open.decision = decision;
             open.baggage = baggage;
         };
         if !sampled {
@@ -213,6 +229,7 @@ impl Recorder {
             open.parent = None;
             open.parent_is_remote = false;
             open.decided = never;
+            open.decision = Decision::AsFlagged;
         };
         if never {
             return slab::open(fill);
@@ -421,6 +438,7 @@ pub(crate) fn propagated(open: &Open) -> Propagated {
     Propagated {
         context: Some(open.context.clone()),
         baggage: open.baggage.as_deref().cloned().unwrap_or_else(Baggage::default),
+        decision: open.decision,
         ..Propagated::default()
     }
 }

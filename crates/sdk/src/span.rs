@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tracewell_propagate::{Baggage, Context, SpanId};
+use tracewell_propagate::{Baggage, Context, Decision, SpanId};
 use tracing::Metadata;
 
 use crate::clock;
@@ -248,6 +248,8 @@ pub(crate) struct Open {
     pub(crate) parent_is_remote: bool,
     /// False while a root may still be given a remote parent, which decides about sampling.
     pub(crate) decided: bool,
+    /// What is passed on beyond the sampled flag: that the caller wants everything recorded.
+    pub(crate) decision: Decision,
     /// Whether `recording` is kept and handed over in the end.
     pub(crate) recorded: bool,
     pub(crate) baggage: Option<Arc<Baggage>>,
@@ -264,6 +266,7 @@ impl Open {
             parent: None,
             parent_is_remote: false,
             decided: true,
+            decision: Decision::AsFlagged,
             recorded: false,
             baggage: None,
             recording: Recording::default(),
