@@ -10,6 +10,7 @@ mod grpc;
 mod http;
 mod http_client;
 mod http_server;
+mod log_lines;
 mod net;
 mod receiver;
 mod spans;

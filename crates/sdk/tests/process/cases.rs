@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tracewell_model::{SpanRecord, StatusCode};
+use tracewell_model::{SpanKind, SpanRecord, StatusCode};
 
 use crate::programs::SPANS;
 use crate::receiver::{Receiver, Step};
@@ -34,6 +34,7 @@ pub const ALL: &[Case] = &[
     ("a_child_process_goes_on_with_the_trace", child_process),
     ("lines_carry_the_ids_of_their_trace", text_lines),
     ("every_line_is_one_json_object", json_lines),
+    ("the_api_of_opentelemetry_joins_the_trace", bridge),
     ("switched_off_it_passes_on_what_it_got", switched_off),
 ];
 
@@ -303,4 +304,35 @@ fn switched_off() {
     let passed = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     assert!(ended.stdout.contains(passed), "{}", ended.stdout);
     assert_eq!(receiver.connections(), 0);
+}
+
+fn bridge() {
+    let receiver = Receiver::start(vec![]);
+    let ended = Program::new("bridge", &receiver).end();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let spans = receiver.spans();
+    let span = |name: &str| &named(&spans, name).first().unwrap_or_else(|| panic!("no {name:?} in {spans:#?}")).span;
+    let below = [
+        ("of the api", "outer"),
+        ("inner", "of the api"),
+        ("innermost", "inner"),
+        ("second", "of the api"),
+        ("after", "outer"),
+        ("handler", "served"),
+        ("below alone", "alone"),
+    ];
+    for (child, parent) in below {
+        assert_eq!(span(child).parent_span_id, Some(span(parent).span_id), "{child} is below {parent}");
+        assert_eq!(span(child).trace_id, span(parent).trace_id, "{child}");
+    }
+    assert!(span("outer").parent_span_id.is_none() && span("alone").parent_span_id.is_none());
+    let api = span("of the api");
+    assert!(ended.stdout.contains(&format!("header 00-{}-{}-03", api.trace_id, api.span_id)), "{}", ended.stdout);
+    assert_eq!((api.status.code, api.status.message.as_str()), (StatusCode::Error as i32, "slow"));
+    assert_eq!((api.kind, api.events[0].name.as_str()), (SpanKind::Client as i32, "sent"));
+    assert_eq!(api.attribute("otel.scope.name").and_then(|value| value.as_str()), Some("library"));
+    let served = span("served");
+    assert_eq!(served.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(served.parent_span_id.unwrap().to_string(), "00f067aa0ba902b7");
+    assert!(spans.iter().all(|record| record.span.end_unix_nano >= record.span.start_unix_nano));
 }

@@ -190,6 +190,56 @@ pub fn run(name: &str) {
             tracewell_sdk::inject(&span, &mut headers);
             println!("{headers:?}");
         }
+        "bridge" => bridge(),
         other => panic!("no program {other:?}"),
     }
+}
+
+/// A library that knows nothing but the API of OpenTelemetry.
+mod library {
+    use opentelemetry::trace::{Span, SpanKind, Status, TraceContextExt, Tracer};
+    use opentelemetry::{Context, KeyValue, global};
+
+    /// Makes a span and calls `inside` within it.
+    pub fn call(name: &'static str, inside: impl FnOnce()) {
+        let tracer = global::tracer("library");
+        let mut span = tracer.span_builder(name).with_kind(SpanKind::Client).start(&tracer);
+        span.set_attribute(KeyValue::new("peer", "other"));
+        span.add_event("sent", vec![KeyValue::new("bytes", 7)]);
+        span.set_status(Status::error("slow"));
+        let _attached = Context::current_with_span(span).attach();
+        inside();
+    }
+
+    /// The header that a request made here would carry.
+    pub fn header() -> String {
+        let mut headers = std::collections::HashMap::new();
+        global::get_text_map_propagator(|propagator| propagator.inject(&mut headers));
+        headers.get("traceparent").cloned().unwrap_or_default()
+    }
+
+    /// Handles a request with this header.
+    pub fn serve(traceparent: &str, inside: impl FnOnce()) {
+        let headers = std::collections::HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+        let context = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
+        let tracer = global::tracer("library");
+        let span = tracer.span_builder("served").with_kind(SpanKind::Server).start_with_context(&tracer, &context);
+        let _attached = context.with_span(span).attach();
+        inside();
+    }
+}
+
+/// Spans of `tracing` and of the API in turn.
+pub fn bridge() {
+    let _guard = tracewell_sdk::init();
+    info_span!("outer").in_scope(|| {
+        library::call("of the api", || {
+            println!("header {}", library::header());
+            info_span!("inner").in_scope(|| library::call("innermost", || info!("deep")));
+            drop(info_span!("second"));
+        });
+        drop(info_span!("after"));
+    });
+    library::serve("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", || drop(info_span!("handler")));
+    library::call("alone", || drop(info_span!("below alone")));
 }
