@@ -112,7 +112,7 @@ impl Baggage {
     }
 
     fn parse_more(&mut self, header: &str, problem: &mut dyn FnMut(&'static str)) {
-        for member in header.split(',').filter(|member| !member.trim_matches([' ', '\t']).is_empty()) {
+        for member in header.split(',').filter(|member| !trim(member).is_empty()) {
             match parse_member(member) {
                 Ok(item) => {
                     if self.put(item).is_err() {
@@ -143,11 +143,6 @@ fn encoded_size(item: &BaggageItem) -> usize {
     item.key.len() + 1 + value + properties
 }
 
-/// An octet that is written as it is. `=` could be, but readers exist that split at each.
-fn is_plain(byte: u8) -> bool {
-    is_baggage_octet(byte) && !matches!(byte, b'%' | b'=')
-}
-
 fn encode_item(out: &mut String, item: &BaggageItem) {
     out.push_str(&item.key);
     out.push('=');
@@ -159,10 +154,9 @@ fn encode_item(out: &mut String, item: &BaggageItem) {
 }
 
 fn parse_member(member: &str) -> Result<BaggageItem, &'static str> {
-    let blank = [' ', '\t'];
     let (pair, properties) = member.split_once(';').unwrap_or((member, ""));
     let (key, value) = pair.split_once('=').ok_or("a member has no `=`")?;
-    let (key, value, properties) = (key.trim_matches(blank), value.trim_matches(blank), properties.trim_matches(blank));
+    let (key, value, properties) = (trim(key), trim(value), trim(properties));
     if !is_token(key) {
         return Err("a key is not a token");
     }
@@ -179,14 +173,66 @@ fn parse_member(member: &str) -> Result<BaggageItem, &'static str> {
     })
 }
 
+/// Without spaces and tabs around it.
+fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if *first > b' ' && *last > b' ' => text,
+        _ => text.trim_matches([' ', '\t']),
+    }
+}
+
+/// What a byte may be part of.
+const TOKEN: u8 = 1;
+const OCTET: u8 = 2;
+const PLAIN: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let value = byte as u8;
+        if value.is_ascii_alphanumeric() || is_one_of(value, b"!#$%&'*+-.^_`|~") {
+            classes[byte] |= TOKEN;
+        }
+        if matches!(value, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e) {
+            classes[byte] |= OCTET;
+            if value != b'%' && value != b'=' {
+                classes[byte] |= PLAIN;
+            }
+        }
+        byte += 1;
+    }
+    classes
+};
+
+const fn is_one_of(byte: u8, list: &[u8]) -> bool {
+    let mut at = 0;
+    while at < list.len() {
+        if list[at] == byte {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
+}
+
 /// RFC 9110 §5.6.2.
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| is(byte, TOKEN))
 }
 
 /// Printable ASCII without space, `"`, `,`, `;` and `\` (W3C Baggage §3.2.1.3).
 fn is_baggage_octet(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
+    is(byte, OCTET)
+}
+
+/// An octet that is written as it is. `=` could be, but readers exist that split at each.
+fn is_plain(byte: u8) -> bool {
+    is(byte, PLAIN)
 }
 
 /// The `baggage` propagator.

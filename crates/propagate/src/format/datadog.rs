@@ -15,7 +15,7 @@ use std::fmt::Write;
 
 use super::google::decimal;
 use super::{Sampling, context, first, from_halves, low, valid};
-use crate::{Context, Decision, Extract, Inject, Problem, Propagated, Propagator, SpanId, TraceId, TraceState, hex};
+use crate::{Decision, Extract, Inject, Problem, Propagated, Propagator, SpanId, TraceId, TraceState, hex};
 
 const TRACE_ID: &str = "x-datadog-trace-id";
 const PARENT_ID: &str = "x-datadog-parent-id";
@@ -60,8 +60,11 @@ impl Propagator for Datadog {
             tell(PRIORITY, "not a small number");
         }
         let priority = priority.flatten();
-        let mut member = Member { priority, ..Member::default() };
-        first(carrier, ORIGIN, |value| member.origin = Some(escape(value)));
+        let mut member = MemberText::default();
+        if let Some(priority) = priority {
+            member.add(&["s"], &priority.to_string());
+        }
+        first(carrier, ORIGIN, |value| member.add(&["o"], value));
         let mut high = 0;
         first(carrier, TAGS, |value| match value.len() > MAX_TAGS_CHARS {
             true => tell(TAGS, "more than 512 characters"),
@@ -75,14 +78,14 @@ impl Propagator for Datadog {
         };
         let found = (lower != 0).then(|| context(trace_id, SpanId(span_id.to_be_bytes()), sampling.is_sampled()));
         let Some(mut context) = found.flatten() else { return tell(TRACE_ID, "an id is zero") };
-        context.trace_state = TraceState::default().with(MEMBER, &member.to_string()).unwrap_or_default();
+        context.trace_state = TraceState::default().with(MEMBER, &member.0).unwrap_or_default();
         into.found(context, sampling.decision());
     }
 
     fn inject(&self, propagated: &Propagated, carrier: &mut dyn Inject) {
         // A trace id whose lower half is zero cannot be told from an invalid one.
         let Some(context) = valid(propagated).filter(|context| low(context.trace_id) != 0) else { return };
-        let member = Member::of(context);
+        let member = context.trace_state.get(MEMBER).unwrap_or_default();
         let mut text = String::with_capacity(64);
         let mut set = |name, value: &dyn std::fmt::Display| {
             text.clear();
@@ -91,40 +94,37 @@ impl Propagator for Datadog {
             carrier.set(name, &text);
         };
         set(TRACE_ID, &low(context.trace_id));
-        set(PARENT_ID, &u64::from_be_bytes(context.span_id.0));
-        if let Some(priority) = member.priority_for(propagated.decision, context.is_sampled()) {
+        set(PARENT_ID, &context.span_id.to_u64());
+        if let Some(priority) = priority(member, propagated.decision, context.is_sampled()) {
             set(PRIORITY, &priority);
         }
-        if let Some(origin) = &member.origin {
+        if let Some((_, origin)) = members(member).find(|(key, _)| *key == "o") {
             set(ORIGIN, &origin.replace('~', "="));
         }
-        let tags = member.tags_header(context.trace_id);
+        let tags = tags_header(member, context.trace_id);
         if !tags.is_empty() {
             carrier.set(TAGS, &tags);
         }
     }
 }
 
-/// What the trace state keeps for Datadog, in the form in which it stands there.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Member {
-    priority: Option<i8>,
-    origin: Option<String>,
-    tags: Vec<(String, String)>,
-}
+/// The member of the trace state, as it is written.
+#[derive(Default)]
+struct MemberText(String);
 
-impl Member {
-    fn of(context: &Context) -> Self {
-        let mut member = Self::default();
-        for (key, value) in context.trace_state.get(MEMBER).into_iter().flat_map(members) {
-            match (key, key.strip_prefix("t.")) {
-                ("s", _) => member.priority = value.parse().ok(),
-                ("o", _) => member.origin = Some(value.to_owned()),
-                (_, Some(tag)) => member.tags.push((tag.to_owned(), value.to_owned())),
-                _ => {}
-            }
+impl MemberText {
+    /// Adds a pair; what does not fit is left out.
+    fn add(&mut self, key: &[&str], value: &str) {
+        let before = self.0.len();
+        self.0.push_str(if before == 0 { "" } else { ";" });
+        for part in key {
+            self.0.extend(part.chars().map(|char| if is_key_char(char) { char } else { '_' }));
         }
-        member
+        self.0.push(':');
+        self.0.extend(value.chars().map(escape));
+        if self.0.len() > MAX_MEMBER_CHARS {
+            self.0.truncate(before);
+        }
     }
 
     /// Reads `x-datadog-tags`; the result is the upper half of the trace id.
@@ -137,84 +137,71 @@ impl Member {
                     Some(bytes) => high = u64::from_be_bytes(bytes),
                     None => problem("_dd.p.tid is not 16 lower-case hex digits"),
                 },
-                Some((key, value)) => {
-                    let plain =
-                        |char: char| if matches!(char, '!'..='~') && !",;:=".contains(char) { char } else { '_' };
-                    self.tags.push((key.chars().map(plain).collect(), escape(value)));
-                }
+                Some((key, value)) => self.add(&["t.", key], value),
             }
         }
         high
     }
+}
 
-    /// The number that says both what the caller said and what is decided now.
-    fn priority_for(&self, decision: Decision, sampled: bool) -> Option<i8> {
-        match decision {
-            Decision::Deferred => None,
-            Decision::Debug => Some(2),
-            _ => Some(self.priority.filter(|priority| (*priority > 0) == sampled).unwrap_or(i8::from(sampled))),
+/// The number that says both what the caller said and what is decided now.
+fn priority(member: &str, decision: Decision, sampled: bool) -> Option<i8> {
+    match decision {
+        Decision::Deferred => None,
+        Decision::Debug => Some(2),
+        _ => {
+            let said = members(member).find(|(key, _)| *key == "s").and_then(|(_, value)| value.parse().ok());
+            Some(said.filter(|priority: &i8| (*priority > 0) == sampled).unwrap_or(i8::from(sampled)))
         }
-    }
-
-    fn tags_header(&self, trace_id: TraceId) -> String {
-        let mut header = String::new();
-        let high = &trace_id.0[..8];
-        if high != [0; 8] {
-            let mut digits = [0; 16];
-            hex::write(high, &mut digits);
-            header.push_str("_dd.p.tid=");
-            header.push_str(std::str::from_utf8(&digits).unwrap_or_default());
-        }
-        for (key, value) in &self.tags {
-            let size = header.len() + 1 + TAG_PREFIX.len() + key.len() + 1 + value.len();
-            if size <= MAX_TAGS_CHARS {
-                header.push_str(if header.is_empty() { "" } else { "," });
-                let _ = write!(header, "{TAG_PREFIX}{key}={}", value.replace('~', "="));
-            }
-        }
-        header
     }
 }
 
-impl std::fmt::Display for Member {
-    /// As a value of the trace state; tags that do not fit are left out.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut text = String::new();
-        let mut add = |key: &str, value: &str| {
-            if text.len() + 1 + key.len() + 1 + value.len() <= MAX_MEMBER_CHARS {
-                text.push_str(if text.is_empty() { "" } else { ";" });
-                let _ = write!(text, "{key}:{value}");
-            }
-        };
-        if let Some(priority) = self.priority {
-            add("s", &priority.to_string());
-        }
-        if let Some(origin) = &self.origin {
-            add("o", origin);
-        }
-        self.tags.iter().for_each(|(key, value)| add(&format!("t.{key}"), value));
-        f.write_str(&text)
+fn tags_header(member: &str, trace_id: TraceId) -> String {
+    let mut header = String::new();
+    let high = &trace_id.0[..8];
+    if high != [0; 8] {
+        let mut digits = [0; 16];
+        hex::write(high, &mut digits);
+        header.push_str("_dd.p.tid=");
+        header.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
+    for (key, value) in members(member).filter_map(|(key, value)| Some((key.strip_prefix("t.")?, value))) {
+        let before = header.len();
+        header.push_str(if before == 0 { "" } else { "," });
+        header.push_str(TAG_PREFIX);
+        header.push_str(key);
+        header.push('=');
+        header.extend(value.chars().map(|char| if char == '~' { '=' } else { char }));
+        if header.len() > MAX_TAGS_CHARS {
+            header.truncate(before);
+        }
+    }
+    header
 }
 
 fn members(value: &str) -> impl Iterator<Item = (&str, &str)> {
     value.split(';').filter_map(|member| member.split_once(':'))
 }
 
-/// A value as the trace state's member holds it: `=` is written as `~`, what is not allowed as `_`.
-fn escape(value: &str) -> String {
-    let allowed = |char: char| match char {
+fn is_key_char(char: char) -> bool {
+    matches!(char, '!'..='~') && !matches!(char, ',' | ';' | ':' | '=')
+}
+
+/// A character of a value as the trace state's member holds it: `=` is written as `~`, what is not
+/// allowed as `_`.
+fn escape(char: char) -> char {
+    match char {
         '=' => '~',
         ',' | ';' | '~' => '_',
         ' '..='~' => char,
         _ => '_',
-    };
-    value.chars().map(allowed).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Context;
 
     #[test]
     fn origin_tags_and_priority_outlive_another_format() {
@@ -246,9 +233,10 @@ mod tests {
     #[test]
     fn limits_hold() {
         let tags: Vec<String> = (0..40).map(|tag| format!("_dd.p.t{tag:02}={}", "v".repeat(20))).collect();
-        let mut member = Member::default();
+        let mut member = MemberText::default();
         member.read_tags(&tags.join(","), &mut |reason| panic!("{reason}"));
-        assert!(member.to_string().len() <= MAX_MEMBER_CHARS && member.to_string().starts_with("t.t00:vvv"));
-        assert!(member.tags_header(TraceId([1; 16])).len() <= MAX_TAGS_CHARS);
+        assert!(member.0.len() <= MAX_MEMBER_CHARS && member.0.starts_with("t.t00:vvv"));
+        let header = tags_header(&member.0, TraceId([1; 16]));
+        assert!(header.len() <= MAX_TAGS_CHARS && header.starts_with("_dd.p.tid=0101010101010101,_dd.p.t00=vvv"));
     }
 }
