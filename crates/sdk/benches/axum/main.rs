@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+mod alone;
 mod load;
 mod server;
 mod sink;
@@ -131,6 +132,7 @@ fn main() {
     // `cargo test --benches` only wants to know that it runs.
     let rounds = if std::env::args().any(|argument| argument == "--test") { 1 } else { rounds };
     let sink = sink::start();
+    alone::report(sink);
     for (name, head) in CASES {
         let servers: Vec<Served> = STACKS.iter().map(|stack| Served::start(stack, sink)).collect();
         println!("{name}: {rounds} rounds of {} ms, {CONNECTIONS} connections", TURN.as_millis());
