@@ -32,10 +32,18 @@ impl Methods {
 
     pub(crate) fn known<'a>(&self, method: &'a Method) -> Option<&'a str> {
         let known = match self {
-            Self::Standard => matches!(
-                method.as_str(),
-                "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH" | "QUERY"
-            ),
+            Self::Standard => match *method {
+                Method::GET
+                | Method::HEAD
+                | Method::POST
+                | Method::PUT
+                | Method::DELETE
+                | Method::CONNECT
+                | Method::OPTIONS
+                | Method::TRACE
+                | Method::PATCH => true,
+                _ => method.as_str() == "QUERY",
+            },
             Self::Listed(names) => names.iter().any(|name| name == method.as_str()),
         };
         known.then_some(method.as_str())
@@ -55,15 +63,18 @@ pub(crate) fn protocol_version(version: Version) -> &'static str {
 
 /// Query parameters whose values are signatures or credentials (semantic conventions 1.44, `url.query`; the first
 /// two are from older versions).
-const SECRET_PARAMETERS: [&str; 7] = [
-    "AWSAccessKeyId",
-    "Signature",
-    "X-Amz-Credential",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
-    "X-Goog-Signature",
-    "sig",
-];
+fn is_secret(name: &str) -> bool {
+    matches!(
+        name,
+        "AWSAccessKeyId"
+            | "Signature"
+            | "X-Amz-Credential"
+            | "X-Amz-Security-Token"
+            | "X-Amz-Signature"
+            | "X-Goog-Signature"
+            | "sig"
+    )
+}
 
 /// The names of query parameters whose values are not recorded.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +89,7 @@ impl Secrets {
     }
 
     fn contains(&self, name: &str) -> bool {
-        SECRET_PARAMETERS.contains(&name) || self.more.iter().any(|more| more == name)
+        is_secret(name) || self.more.iter().any(|more| more == name)
     }
 
     /// The query without secrets.
@@ -132,16 +143,26 @@ fn redacted_authority(authority: &str) -> Cow<'_, str> {
 /// Host and port of `example.com:8080`, `[::1]:80` or `10.0.0.1`; the brackets of an IPv6 address are left
 /// out. `None` where it is not of this shape.
 pub(crate) fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let (host, rest) = match authority.strip_prefix('[') {
+    let (mut user, mut colons, mut colon) = (None, 0, authority.len());
+    for (index, byte) in authority.bytes().enumerate() {
+        match byte {
+            b'@' => (user, colons, colon) = (Some(index), 0, authority.len()),
+            b':' => {
+                colons += 1;
+                colon = index;
+            }
+            b'/' | b'?' | b'#' | b' ' | b',' => return None,
+            _ => {}
+        }
+    }
+    let start = user.map_or(0, |at| at + 1);
+    let (host, rest) = match authority.get(start..)?.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']')?,
-        None => match authority.find(':') {
-            // An address without brackets has more than one colon, and no port.
-            Some(colon) if !authority[colon + 1..].contains(':') => authority.split_at(colon),
-            _ => (authority, ""),
-        },
+        // An address without brackets has more than one colon, and no port.
+        None if colons > 1 => (authority.get(start..)?, ""),
+        None => (authority.get(start..colon)?, authority.get(colon..)?),
     };
-    if host.is_empty() || host.contains(['/', '?', '#', ' ', ',']) {
+    if host.is_empty() {
         return None;
     }
     match rest.strip_prefix(':') {

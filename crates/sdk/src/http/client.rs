@@ -283,7 +283,9 @@ impl ClientOptions {
             if request.resends > 0 {
                 edit.int("http.request.resend_count", request.resends);
             }
-            if let Some(size) = content_length(request.headers).filter(|_| self.body_sizes) {
+            if self.body_sizes
+                && let Some(size) = content_length(request.headers)
+            {
                 edit.int("http.request.body.size", size);
             }
             self.request_headers.record(request.headers, edit);

@@ -8,7 +8,7 @@ use http::request::Parts;
 use super::attributes::{Methods, Secrets};
 use super::capture::Captured;
 
-type Filter = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+pub(crate) type Filter = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
 /// Makes a server span for each request, as child of the caller's span. To be put around an axum router
 /// (`router.layer(ServerLayer::new())`) or any other tower service over HTTP.
@@ -76,9 +76,13 @@ impl Default for Options {
 }
 
 impl Options {
-    pub(crate) fn skips(&self, parts: &Parts) -> bool {
-        self.skipped_paths.iter().any(|path| path == parts.uri.path())
-            || self.filter.as_ref().is_some_and(|filter| !filter(parts))
+    /// Whether a request to this path is to be recorded, as far as the path tells.
+    pub(crate) fn wants_path(&self, path: &str) -> bool {
+        !self.skipped_paths.iter().any(|skipped| skipped == path)
+    }
+
+    pub(crate) fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
     }
 }
 

@@ -23,7 +23,11 @@ use super::panics;
 use super::watch::{End, Open, Watch};
 use crate::SpanExt;
 use crate::edit::{self, Editor};
+use crate::proto::ValueRef;
 use crate::span::SpanKind;
+
+/// Target of the spans.
+const TARGET: &str = "tracewell_sdk::http";
 
 /// The template of the route that a request took, such as `/cart/{id}`. Routers other than axum's (feature
 /// `axum`) put it into the request's extensions.
@@ -35,9 +39,10 @@ pub struct Route(pub Arc<str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
 
-/// In the extensions of a request that has its span already.
-#[derive(Clone)]
-struct Outer(Span);
+/// In the extensions of a request that has its span already. The span itself is the current one: a handle here
+/// would cost every request what only few need.
+#[derive(Clone, Copy)]
+struct Outer;
 
 impl<S> Layer<S> for ServerLayer {
     type Service = Server<S>;
@@ -76,21 +81,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> ServerFuture<S::Future> {
-        if let Some(Outer(span)) = request.extensions().get() {
-            // A router within a traced one knows the route better; a second span would say nothing new.
-            if let Some(route) = route(request.extensions()) {
-                let method = self.options.methods.known(request.method());
-                edit::edit(span, |edit| {
-                    edit.name(format!("{} {route}", method.unwrap_or("HTTP")));
-                    edit.set("http.route", crate::proto::ValueRef::Str(route));
-                });
-            }
+        if request.extensions().get::<Outer>().is_some() {
+            self.options.name_current(&request);
             let open = Open::new(Span::none(), ServerWatch::new(request.method(), &self.options));
             return Traced::new(self.inner.call(request), open);
         }
-        let (span, request_after) = self.options.begin(request);
-        request = request_after;
-        request.extensions_mut().insert(Outer(span.clone()));
+        let mut wanted = self.options.wants_path(request.uri().path());
+        if let Some(filter) = self.options.filter() {
+            let (parts, body) = request.into_parts();
+            wanted = wanted && filter(&parts);
+            request = Request::from_parts(parts, body);
+        }
+        let span = self.options.begin(&request, wanted);
+        request.extensions_mut().insert(Outer);
         let watch = ServerWatch::new(request.method(), &self.options);
         let future = span.in_scope(|| self.inner.call(request));
         Traced::new(future, Open::new(span, watch))
@@ -137,25 +140,40 @@ pub(crate) fn record_ends(
 }
 
 impl Options {
-    /// The span of a request, and the request again.
-    fn begin<B>(&self, request: Request<B>) -> (Span, Request<B>) {
-        let (parts, body) = request.into_parts();
-        let (method, route) = (self.methods.known(&parts.method), route(&parts.extensions));
+    /// A router within a traced one knows the route better; a second span would say nothing new.
+    fn name_current<B>(&self, request: &Request<B>) {
+        let (span, Some(route)) = (Span::current(), route(request.extensions())) else { return };
+        let is_ours = |metadata: &tracing::Metadata<'_>| {
+            metadata.target() == TARGET && metadata.fields().field("http.route").is_some()
+        };
+        if span.metadata().is_some_and(is_ours) {
+            let method = self.methods.known(request.method()).unwrap_or("HTTP");
+            edit::edit(&span, |edit| {
+                edit.name([method, route].join(" "));
+                edit.set("http.route", ValueRef::Str(route));
+            });
+        }
+    }
+
+    /// The span of a request.
+    fn begin<B>(&self, request: &Request<B>, wanted: bool) -> Span {
+        let (headers, uri) = (request.headers(), request.uri());
+        let (method, route) = (self.methods.known(request.method()), route(request.extensions()));
         // What a formatter of log lines shows of a request are its fields; everything else is added beside.
         let span = tracing::info_span!(
-            target: "tracewell_sdk::http",
+            target: TARGET,
             parent: None,
             "HTTP",
             http.request.method = method.unwrap_or("_OTHER"),
-            url.path = parts.uri.path(),
+            url.path = uri.path(),
             http.route = route,
         );
-        let remote = crate::extract(&parts.headers);
-        if self.skips(&parts) {
+        let remote = crate::extract(headers);
+        if !wanted {
             edit::silence(&span, &remote);
-            return (span, Request::from_parts(parts, body));
+            return span;
         }
-        let origin = if self.behind_proxy { Origin::read(&parts.headers) } else { Origin::default() };
+        let origin = if self.behind_proxy { Origin::read(headers) } else { Origin::default() };
         edit::begin(&span, &remote, |edit| {
             edit.kind(SpanKind::Server);
             match (route, method) {
@@ -164,25 +182,27 @@ impl Options {
                 (None, None) => {}
             }
             if method.is_none() {
-                edit.text("http.request.method_original", parts.method.as_str());
+                edit.text("http.request.method_original", request.method().as_str());
             }
-            edit.text("url.scheme", origin.scheme.or(self.scheme).or(parts.uri.scheme_str()).unwrap_or("http"));
-            if let Some(query) = parts.uri.query() {
+            edit.text("url.scheme", origin.scheme.or(self.scheme).or(uri.scheme_str()).unwrap_or("http"));
+            if let Some(query) = uri.query() {
                 edit.text("url.query", &self.secrets.redacted(query));
             }
-            let host = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
-            let authority = parts.uri.authority().map(|authority| authority.as_str()).or(host);
-            record_ends(edit, authority.and_then(host_and_port), &origin, peer(&parts.extensions));
-            edit.text("network.protocol.version", protocol_version(parts.version));
-            if let Some(agent) = parts.headers.get(USER_AGENT) {
+            let host = || headers.get(HOST).and_then(|value| value.to_str().ok());
+            let authority = uri.authority().map(|authority| authority.as_str()).or_else(host);
+            record_ends(edit, authority.and_then(host_and_port), &origin, peer(request.extensions()));
+            edit.text("network.protocol.version", protocol_version(request.version()));
+            if let Some(agent) = headers.get(USER_AGENT) {
                 edit.text("user_agent.original", &text(agent));
             }
-            if let Some(size) = content_length(&parts.headers).filter(|_| self.body_sizes) {
+            if self.body_sizes
+                && let Some(size) = content_length(headers)
+            {
                 edit.int("http.request.body.size", size);
             }
-            self.request_headers.record(&parts.headers, edit);
+            self.request_headers.record(headers, edit);
         });
-        (span, Request::from_parts(parts, body))
+        span
     }
 }
 
