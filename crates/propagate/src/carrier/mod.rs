@@ -164,7 +164,17 @@ const NOT_TEXT: &str = "\u{fffd}";
 #[cfg(feature = "http")]
 impl Extract for http::HeaderMap {
     fn values(&self, name: &str, visit: &mut dyn FnMut(&str)) {
-        for value in self.get_all(name) {
+        static TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");
+        static TRACESTATE: http::HeaderName = http::HeaderName::from_static("tracestate");
+        static BAGGAGE: http::HeaderName = http::HeaderName::from_static("baggage");
+        // Every request is asked for these: their names need no parsing.
+        let found = match name {
+            "traceparent" => self.get_all(&TRACEPARENT),
+            "tracestate" => self.get_all(&TRACESTATE),
+            "baggage" => self.get_all(&BAGGAGE),
+            name => self.get_all(name),
+        };
+        for value in found {
             visit(std::str::from_utf8(value.as_bytes()).unwrap_or(NOT_TEXT));
         }
     }
