@@ -2,8 +2,8 @@
 //!
 //! It is: a [`TraceSubscriber`] (or a [`TraceLayer`], to stand beside other layers) that encodes spans and
 //! events into OTLP protobuf, an exporter on a thread of its own that batches, retries and bounds ([`Pipeline`]), the context that crosses processes
-//! ([`SpanExt`], [`extract`], [`inject`]), and middleware for HTTP (feature `http`, route templates of axum
-//! with `axum`). It is not: an API of its own for spans, a metrics library, or tied to any async runtime.
+//! ([`SpanExt`], [`extract`], [`inject`]), and middleware for HTTP (feature `http`; `axum`, `hyper`, `reqwest`)
+//! and gRPC (`tonic`). It is not: an API of its own for spans, a metrics library, or tied to any async runtime.
 //! It never blocks and never panics in the application; what does not fit is dropped and counted.
 //!
 //! ```text
