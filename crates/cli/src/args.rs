@@ -45,6 +45,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Make spans for a service that nobody instruments, by standing beside it.
     Proxy(crate::proxy::ProxyArgs),
+    /// Start a program with its language's instrumentation, and say what arrived.
+    Run(crate::run::RunArgs),
     /// Show or write the configuration.
     Config(ConfigArgs),
     /// Measure ingest and queries on this machine.

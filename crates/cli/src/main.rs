@@ -11,6 +11,7 @@ mod doctor;
 mod output;
 mod proxy;
 mod query;
+mod run;
 mod serve;
 mod settings;
 mod signals;
@@ -29,7 +30,7 @@ use args::{Cli, Command, ConfigCommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
             report(&error);
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
@@ -47,6 +48,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Run(args) => run::run(args),
         Command::Config(args) => {
             match args.command {
                 ConfigCommand::Default => output::print(&tracewell_server::config::default_file()),

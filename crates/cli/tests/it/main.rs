@@ -3,6 +3,7 @@
 mod apis;
 mod commands;
 mod lifecycle;
+mod run;
 
 use tracewell_testkit::server::{Server, ServerBuilder};
 
