@@ -96,6 +96,27 @@ macro_rules! identifier {
 identifier!(TraceId, 16);
 identifier!(SpanId, 8);
 
+impl TraceId {
+    /// The trace of a request that carries no trace context, only an id that every service of the request writes down.
+    ///
+    /// An id of 32 hexadecimal digits, dashes aside (a UUID, nginx's `$request_id`), is the trace id, so that people
+    /// find one by the other; of any other text it is the 128-bit FNV-1a hash. `None` for an empty text and for zeros.
+    pub fn from_request_id(request_id: &str) -> Option<Self> {
+        const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let text = request_id.trim();
+        if text.is_empty() || text == "-" {
+            return None;
+        }
+        let digits: String = text.chars().filter(|c| *c != '-').take(33).collect();
+        let id = digits.parse().unwrap_or_else(|_| {
+            let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+            TraceId(hash.to_be_bytes())
+        });
+        Some(id).filter(|id| !id.is_zero())
+    }
+}
+
 impl SpanId {
     /// The id as a number, big-endian, so that numeric order is byte order.
     pub fn to_u64(self) -> u64 {
@@ -120,5 +141,19 @@ mod tests {
             assert!(bad.parse::<TraceId>().is_err(), "{bad:?}");
         }
         assert_eq!(SpanId::from_u64(1).to_string(), "0000000000000001");
+    }
+
+    #[test]
+    fn a_request_id_makes_a_trace_id() {
+        let of = |text| TraceId::from_request_id(text).map(|id| id.to_string());
+        let same = Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned());
+        assert_eq!(of("4bf92f35-77b3-4da6-a3ce-929d0e0e4736"), same);
+        assert_eq!(of(" 4BF92F3577B34DA6A3CE929D0E0E4736"), same);
+        // The published FNV-1a test vector for "a".
+        assert_eq!(of("a"), Some("d228cb696f1a8caf78912b704e4a8964".to_owned()));
+        assert_ne!(of("4bf92f3577b34da6a3ce929d0e0e47361"), same);
+        for none in ["", " ", "-", "00000000-0000-0000-0000-000000000000"] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 }
