@@ -47,6 +47,8 @@ pub enum Command {
     Proxy(crate::proxy::ProxyArgs),
     /// Start a program with its language's instrumentation, and say what arrived.
     Run(crate::run::RunArgs),
+    /// Turn access logs and application logs with ids into spans and log records.
+    IngestLogs(crate::ingest_logs::IngestLogsArgs),
     /// Show or write the configuration.
     Config(ConfigArgs),
     /// Measure ingest and queries on this machine.

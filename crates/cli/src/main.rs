@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod demo;
 mod doctor;
+mod ingest_logs;
 mod output;
 mod proxy;
 mod query;
@@ -49,6 +50,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Proxy(args) => proxy::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Run(args) => run::run(args),
+        Command::IngestLogs(args) => ingest_logs::run(args),
         Command::Config(args) => {
             match args.command {
                 ConfigCommand::Default => output::print(&tracewell_server::config::default_file()),

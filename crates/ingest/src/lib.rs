@@ -12,6 +12,8 @@
 //!                                                                budget)            Sink
 //! ```
 //!
+//! Log files are the other way in: [`tail`] reads them and hands their lines to the same [`Sink`].
+//!
 //! ```no_run
 //! # use std::sync::Arc;
 //! # use tracewell_ingest::{BindError, IngestConfig, Sink};
@@ -39,6 +41,7 @@ mod refusal;
 mod sink;
 mod sniff;
 mod stats;
+pub mod tail;
 mod tenant;
 
 pub use body::Reply;

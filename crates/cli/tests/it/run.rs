@@ -16,12 +16,12 @@ struct Lab {
 
 impl Lab {
     fn new(programs: &[(&str, &str)]) -> Self {
-        let lab = Self { folder: tempfile::tempdir().unwrap() };
+        let lab = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        std::fs::create_dir_all(lab.path("bin")).expect("a folder for programs");
         for (name, script) in programs {
             let file = lab.path("bin").join(name);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).expect("a program is written");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
         }
         lab
     }

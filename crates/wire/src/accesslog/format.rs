@@ -38,7 +38,9 @@ pub enum FormatError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// A mapping cannot be used.
-    #[error("the mapping `{0}` is not FIELD=KEY or FIELD=KEY:UNIT with one of the fields {1} and a unit s, ms, us or ns")]
+    #[error(
+        "the mapping `{0}` is not FIELD=KEY or FIELD=KEY:UNIT with one of the fields {1} and a unit s, ms, us or ns"
+    )]
     Mapping(String, String),
 }
 
@@ -65,8 +67,7 @@ pub const NGINX_TRACEWELL: &str = r#"$msec $request_time $status "$request" "$ht
 /// As [`NGINX_TRACEWELL`], for an nginx that takes part in traces.
 pub const NGINX_TRACEWELL_SPANS: &str = r#"$msec $request_time $status "$request" "$http_host" $remote_addr "$http_user_agent" $bytes_sent trace="$tracewell_trace_id" parent="$tracewell_parent_id" span="$tracewell_upstream_span_id" "$upstream_addr" "$upstream_status" "$upstream_response_time" "$upstream_connect_time""#;
 
-const NGINX_COMBINED: &str =
-    r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
+const NGINX_COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
 
 const NGINX_MAIN: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" "$http_x_forwarded_for""#;
 
@@ -114,7 +115,10 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         name: "envoy-json",
         about: "Envoy and Istio as JSON: `duration` in milliseconds",
-        source: Source::Json(&[("duration", Field::Duration, Unit::Milliseconds), ("start_time", Field::StartTime, Unit::Text)]),
+        source: Source::Json(&[
+            ("duration", Field::Duration, Unit::Milliseconds),
+            ("start_time", Field::StartTime, Unit::Text),
+        ]),
     },
     Preset {
         name: "caddy-json",
@@ -217,7 +221,8 @@ impl Format {
     /// The format of lines, by which most of them can be read; `None` when none reads half of them. Empty lines count for
     /// nothing. At most [`SAMPLE_LINES_MAX`] lines are looked at.
     pub fn detect<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let lines: Vec<&str> = lines.into_iter().filter(|line| !line.trim().is_empty()).take(SAMPLE_LINES_MAX).collect();
+        let lines: Vec<&str> =
+            lines.into_iter().filter(|line| !line.trim().is_empty()).take(SAMPLE_LINES_MAX).collect();
         let mut best: Option<(usize, Self)> = None;
         for preset in PRESETS {
             let Ok(format) = preset.format() else { continue };

@@ -57,7 +57,9 @@ fn trace_id(text: &str) -> Option<TraceId> {
     let id = match digits.len() {
         32 => digits.parse().ok()?,
         16 => format!("{digits:0>32}").parse().ok()?,
-        1..=20 if digits.bytes().all(|byte| byte.is_ascii_digit()) => TraceId(u128::from(digits.parse::<u64>().ok()?).to_be_bytes()),
+        1..=20 if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            TraceId(u128::from(digits.parse::<u64>().ok()?).to_be_bytes())
+        }
         // Jaeger leaves out zeros in front.
         1..=31 => format!("{digits:0>32}").parse().ok()?,
         _ => return None,
@@ -150,7 +152,13 @@ mod tests {
             (Field::Traceparent, "00-4BF92F3577B34DA6A3CE929D0E0E4736-00F067AA0BA902B7-00", trace, parent, 0),
             (Field::B3, "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", trace, parent, 1),
             (Field::B3, "a3ce929d0e0e4736-00f067aa0ba902b7-0-00f067aa0ba902b8", short, parent, 0),
-            (Field::AmazonTraceId, "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1", trace, parent, 1),
+            (
+                Field::AmazonTraceId,
+                "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1",
+                trace,
+                parent,
+                1,
+            ),
             (Field::AmazonTraceId, "Self=1-x;Root=1-4bf92f35-77b34da6a3ce929d0e0e4736", trace, None, 1),
             (Field::Uber, "a3ce929d0e0e4736:f067aa0ba902b7:0:1", short, parent, 1),
             (Field::TraceId, "a3ce929d0e0e4736", short, None, 1),

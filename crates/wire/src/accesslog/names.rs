@@ -154,28 +154,66 @@ pub(super) fn key(key: &str) -> Option<Slot> {
         | "time_local" | "time_iso8601" | "msec" => Field::Time,
         "start_time" | "starttime" | "start" | "startutc" | "started_at" => Field::StartTime,
         "end_time" | "endtime" | "end" | "finished_at" => Field::EndTime,
-        "duration" | "request_time" | "elapsed" | "latency" | "took" | "duration_s" | "duration_seconds"
-        | "elapsed_seconds" | "response_time" | "http.server.request.duration" => Field::Duration,
-        "duration_ms" | "elapsed_ms" | "latency_ms" | "took_ms" | "responsetime" | "response_time_ms" | "durationms"
-        | "elapsedms" => return Some(Slot::Known(Field::Duration, Unit::Milliseconds)),
+        "duration"
+        | "request_time"
+        | "elapsed"
+        | "latency"
+        | "took"
+        | "duration_s"
+        | "duration_seconds"
+        | "elapsed_seconds"
+        | "response_time"
+        | "http.server.request.duration" => Field::Duration,
+        "duration_ms" | "elapsed_ms" | "latency_ms" | "took_ms" | "responsetime" | "response_time_ms"
+        | "durationms" | "elapsedms" => return Some(Slot::Known(Field::Duration, Unit::Milliseconds)),
         "duration_us" | "elapsed_us" | "latency_us" => return Some(Slot::Known(Field::Duration, Unit::Microseconds)),
         "duration_ns" | "elapsed_ns" | "latency_ns" => return Some(Slot::Known(Field::Duration, Unit::Nanoseconds)),
-        "method" | "request_method" | "http_method" | "http.method" | "http.request.method" | "requestmethod"
-        | "request.method" | "req.method" | "verb" => Field::Method,
-        "path" | "uri" | "url" | "request_uri" | "request_path" | "http.target" | "http.url" | "url.path" | "target"
-        | "requestpath" | "request.uri" | "request.url" | "req.url" => Field::Target,
+        "method"
+        | "request_method"
+        | "http_method"
+        | "http.method"
+        | "http.request.method"
+        | "requestmethod"
+        | "request.method"
+        | "req.method"
+        | "verb" => Field::Method,
+        "path" | "uri" | "url" | "request_uri" | "request_path" | "http.target" | "http.url" | "url.path"
+        | "target" | "requestpath" | "request.uri" | "request.url" | "req.url" => Field::Target,
         "query" | "args" | "query_string" | "url.query" => Field::Query,
         "request" => Field::Request,
-        "protocol" | "server_protocol" | "proto" | "http_version" | "requestprotocol" | "request.proto" => Field::Protocol,
+        "protocol" | "server_protocol" | "proto" | "http_version" | "requestprotocol" | "request.proto" => {
+            Field::Protocol
+        }
         "scheme" | "request_scheme" | "url.scheme" => Field::Scheme,
         "host" | "http_host" | "authority" | "requesthost" | "request.host" | "vhost" => Field::Host,
-        "status" | "status_code" | "response_code" | "http_status" | "http.status_code" | "http.response.status_code"
-        | "downstreamstatus" | "statuscode" | "code" | "res.statuscode" | "response.status" => Field::Status,
+        "status"
+        | "status_code"
+        | "response_code"
+        | "http_status"
+        | "http.status_code"
+        | "http.response.status_code"
+        | "downstreamstatus"
+        | "statuscode"
+        | "code"
+        | "res.statuscode"
+        | "response.status" => Field::Status,
         "bytes_sent" | "size" | "bytes" | "downstreamcontentsize" | "response_size" => Field::BytesSent,
         "body_bytes_sent" => Field::BodyBytesSent,
-        "request_length" | "bytes_received" | "bytes_read" | "requestcontentsize" | "request_size" => Field::BytesReceived,
-        "remote_addr" | "remote_ip" | "client_ip" | "client" | "clientaddr" | "downstream_remote_address" | "ip"
-        | "peer" | "client.address" | "request.remote_ip" | "request.client_ip" | "remote_address" => Field::Client,
+        "request_length" | "bytes_received" | "bytes_read" | "requestcontentsize" | "request_size" => {
+            Field::BytesReceived
+        }
+        "remote_addr"
+        | "remote_ip"
+        | "client_ip"
+        | "client"
+        | "clientaddr"
+        | "downstream_remote_address"
+        | "ip"
+        | "peer"
+        | "client.address"
+        | "request.remote_ip"
+        | "request.client_ip"
+        | "remote_address" => Field::Client,
         "x_forwarded_for" | "http_x_forwarded_for" | "forwarded_for" => Field::ForwardedFor,
         "user" | "remote_user" | "user_id" | "username" | "clientusername" => Field::User,
         "referer" | "referrer" | "http_referer" => Field::Referer,
@@ -187,7 +225,9 @@ pub(super) fn key(key: &str) -> Option<Slot> {
         "upstream_time" | "upstream_response_time" => return Some(Slot::Known(Field::UpstreamTime, Unit::Seconds)),
         "upstream_service_time" => return Some(Slot::Known(Field::UpstreamTime, Unit::Milliseconds)),
         "upstream_connect_time" => return Some(Slot::Known(Field::UpstreamConnectTime, Unit::Seconds)),
-        "trace_id" | "traceid" | "trace.id" | "otel_trace_id" | "dd.trace_id" | "x_b3_traceid" | "trace" => Field::TraceId,
+        "trace_id" | "traceid" | "trace.id" | "otel_trace_id" | "dd.trace_id" | "x_b3_traceid" | "trace" => {
+            Field::TraceId
+        }
         "span_id" | "spanid" | "span.id" | "otel_span_id" | "dd.span_id" | "x_b3_spanid" | "span" => Field::SpanId,
         "parent_id" | "parent_span_id" | "parentspanid" | "parent.id" => Field::ParentId,
         "upstream_span_id" => Field::UpstreamSpanId,

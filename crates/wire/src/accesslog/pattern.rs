@@ -222,7 +222,9 @@ mod tests {
 
     #[test]
     fn values_end_where_the_next_text_begins() {
-        let parts = || vec![text("["), value(Field::Time), text("] \""), value(Field::Request), text("\" "), value(Field::Status)];
+        let parts = || {
+            vec![text("["), value(Field::Time), text("] \""), value(Field::Request), text("\" "), value(Field::Status)]
+        };
         let access = read(parts(), "[a b] \"GET /\\x22\\\" x\" 200").unwrap();
         assert_eq!(access.get(Field::Time), Some("a b"));
         assert_eq!(access.get(Field::Request), Some("GET /\"\" x"));
@@ -234,7 +236,8 @@ mod tests {
 
     #[test]
     fn lists_of_attempts_stay_together() {
-        let parts = || vec![value(Field::Upstream), text(" "), value(Field::UpstreamTime), text(" "), value(Field::Status)];
+        let parts =
+            || vec![value(Field::Upstream), text(" "), value(Field::UpstreamTime), text(" "), value(Field::Status)];
         let line = "10.0.0.1:80, 10.0.0.2:80 : unix:/tmp/s 0.001, 0.002 : - 200";
         let access = read(parts(), line).unwrap();
         assert_eq!(access.get(Field::Upstream), Some("10.0.0.1:80, 10.0.0.2:80 : unix:/tmp/s"));
@@ -244,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_host_and_its_path_may_touch_and_nothing_else() {
-        let access = read(vec![value(Field::Scheme), text("://"), value(Field::Host), value(Field::Target)], "http://a:1/b?c");
+        let access =
+            read(vec![value(Field::Scheme), text("://"), value(Field::Host), value(Field::Target)], "http://a:1/b?c");
         let access = access.unwrap();
         assert_eq!((access.get(Field::Host), access.get(Field::Target)), (Some("a:1"), Some("/b?c")));
         let error = Pattern::new(vec![value(Field::Status), value(Field::Host)], "").unwrap_err();
@@ -254,9 +258,15 @@ mod tests {
 
     #[test]
     fn escapes_are_undone() {
-        for (escaped, plain) in
-            [("a", "a"), ("\\x22\\x5C", "\"\\"), ("\\u00e9\\n", "é\n"), ("\\xC3\\xA9", "é"), ("\\", "\\"), ("\\xZZ", "\\xZZ"), ("\\q", "\\q")]
-        {
+        for (escaped, plain) in [
+            ("a", "a"),
+            ("\\x22\\x5C", "\"\\"),
+            ("\\u00e9\\n", "é\n"),
+            ("\\xC3\\xA9", "é"),
+            ("\\", "\\"),
+            ("\\xZZ", "\\xZZ"),
+            ("\\q", "\\q"),
+        ] {
             assert_eq!(unescaped(escaped), plain);
         }
     }

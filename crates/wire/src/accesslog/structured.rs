@@ -32,7 +32,11 @@ impl Keys {
 
     fn slot(&self, key: &str) -> Option<Slot> {
         // Most keys are in lower case already.
-        let lower = if key.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(key.to_ascii_lowercase()) } else { Cow::Borrowed(key) };
+        let lower = if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(key.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(key)
+        };
         match self.own.get(lower.as_ref()) {
             Some(slot) => Some(slot.clone()),
             None if self.only_own => None,

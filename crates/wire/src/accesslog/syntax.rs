@@ -148,7 +148,8 @@ pub(super) fn json_template(source: &str) -> Option<Vec<(String, Slot)>> {
     if !source.starts_with('{') {
         return None;
     }
-    let template: serde_json::Value = serde_json::from_str(source).or_else(|_| serde_json::from_str(&quote_bare(source))).ok()?;
+    let template: serde_json::Value =
+        serde_json::from_str(source).or_else(|_| serde_json::from_str(&quote_bare(source))).ok()?;
     let mut mapping = Vec::new();
     collect(&template, "", &mut mapping, 0).then_some(mapping)
 }
@@ -217,7 +218,10 @@ mod tests {
                 "log_format main '$remote_addr - $remote_user [$time_local] \"$request\" '\n    '$status ${request_time}s $foo';",
                 vec!["client", "user", "end_time", "request", "status", "duration:Seconds", "@foo"],
             ),
-            ("'$msec' \"$http_x_request_id $http_x_tenant\"", vec!["end_time", "request_id", "@http.request.header.x-tenant"]),
+            (
+                "'$msec' \"$http_x_request_id $http_x_tenant\"",
+                vec!["end_time", "request_id", "@http.request.header.x-tenant"],
+            ),
             (
                 "[%START_TIME(%s.%3f)%] \"%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%\" %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% %REQ(TRACEPARENT):64% 100%%\n",
                 vec!["start_time", "target", "duration:Milliseconds", "upstream_time:Milliseconds", "traceparent"],
@@ -225,8 +229,16 @@ mod tests {
             (
                 "LogFormat \"%h %l %u %t \\\"%r\\\" %>s %b %D %{ms}T %{X-Request-Id}i\" name",
                 vec![
-                    "client", "ignored", "user", "start_time", "request", "status", "body_bytes_sent",
-                    "duration:Microseconds", "duration:Milliseconds", "request_id",
+                    "client",
+                    "ignored",
+                    "user",
+                    "start_time",
+                    "request",
+                    "status",
+                    "body_bytes_sent",
+                    "duration:Microseconds",
+                    "duration:Milliseconds",
+                    "request_id",
                 ],
             ),
         ] {
@@ -240,7 +252,8 @@ mod tests {
 
     #[test]
     fn json_templates_become_a_mapping() {
-        let mapping = json_template(r#"{"t":"$time_iso8601","status":$status,"req":{"Method":"$request_method"},"v":"1"}"#);
+        let mapping =
+            json_template(r#"{"t":"$time_iso8601","status":$status,"req":{"Method":"$request_method"},"v":"1"}"#);
         let mapping = mapping.unwrap();
         assert_eq!(mapping.len(), 3);
         assert!(mapping.contains(&("status".to_owned(), Slot::of(Field::Status))));

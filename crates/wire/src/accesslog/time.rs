@@ -66,9 +66,11 @@ fn moment(year: i64, month: i64, day: i64, rest: &str, zone_s: i64) -> Option<u6
         Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())),
         None => ("", rest),
     };
-    let fraction_ns = if fraction.is_empty() { 0 } else { super::field::scaled(&format!("0.{fraction}"), 1_000_000_000)? };
+    let fraction_ns =
+        if fraction.is_empty() { 0 } else { super::field::scaled(&format!("0.{fraction}"), 1_000_000_000)? };
     let offset_s = offset(zone.trim(), zone_s)?;
-    let seconds = (days_since_epoch(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second).checked_sub(offset_s)?;
+    let seconds =
+        (days_since_epoch(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second).checked_sub(offset_s)?;
     u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?.checked_add(fraction_ns)
 }
 
@@ -147,9 +149,18 @@ mod tests {
             assert_eq!(parse(text, 0), Some(expected_ns), "{text}");
         }
         assert_eq!(parse("2026-11-22T17:04:05", 3600), Some((AT - 3600) * 1_000_000_000), "a zone that is not named");
-        for bad in
-            ["", "-", "yesterday", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "22/Nox/2026:17:04:05 +0000", "1969-12-31T00:00:00Z", "2026-11-22T17:04:05 CEST", "é2/Nov/2026:1", "9999999999999999999999"]
-        {
+        for bad in [
+            "",
+            "-",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "22/Nox/2026:17:04:05 +0000",
+            "1969-12-31T00:00:00Z",
+            "2026-11-22T17:04:05 CEST",
+            "é2/Nov/2026:1",
+            "9999999999999999999999",
+        ] {
             assert_eq!(parse(bad, 0), None, "{bad}");
         }
     }
