@@ -86,7 +86,10 @@ pub(crate) fn join(open: &mut Open, parent: &Propagated) {
 
 /// As [`join`], for a new span.
 pub(crate) fn adopt_local(span: &Span, parent: &Propagated) {
-    with_open(span, |_, open| join(open, parent));
+    with_open(span, |recorder, open| {
+        join(open, parent);
+        recorder.catch_up(open);
+    });
 }
 
 /// Lets a new span stand for another: what begins below it becomes a child of that one. It is not recorded.

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::config::Destination;
 use crate::proto;
+use crate::tls;
 
 /// Of an answer's body no more than this is read.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -38,17 +40,20 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new() -> Self {
-        let agent = ureq::Agent::config_builder()
+    /// A client for that destination, and what is wrong with its certificates.
+    pub(crate) fn new(to: &Destination) -> (Self, Option<String>) {
+        let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .user_agent(concat!("tracewell-sdk/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Self { agent }
+            .user_agent(concat!("tracewell-sdk/", env!("CARGO_PKG_VERSION")));
+        let (config, problem) = match tls::configure(config, to) {
+            Ok(config) => (config, None),
+            Err(problem) => (ureq::Agent::config_builder().http_status_as_error(false), Some(problem)),
+        };
+        (Self { agent: config.build().new_agent() }, problem)
     }
 
-    pub(crate) fn prepare<'a>(&self, body: &'a [u8], gzip: bool) -> Body<'a> {
+    pub(crate) fn prepare(body: &[u8], gzip: bool) -> Body<'_> {
         if gzip {
             let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
             if encoder.write_all(body).is_ok()
@@ -79,6 +84,9 @@ impl Client {
             Ok(response) => response,
             Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl)) => {
                 return Answer::Refused { why: error.to_string() };
+            }
+            Err(ureq::Error::TlsRequired) => {
+                return Answer::Refused { why: "https needs the feature `tls` of tracewell-sdk".to_owned() };
             }
             Err(error) => return Answer::Later { why: error.to_string(), retry_after: None },
         };

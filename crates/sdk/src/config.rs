@@ -1,5 +1,6 @@
 //! Settings, by builder or by the environment variables of the OpenTelemetry specification.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracewell_propagate::{Composite, Propagated, percent_decode};
@@ -37,6 +38,12 @@ pub struct Destination {
     pub timeout: Duration,
     /// Whether bodies are compressed with gzip.
     pub gzip: bool,
+    /// Certificates of the authorities that receivers behind `https` are checked against, as PEM; without it
+    /// those of the public web (`OTEL_EXPORTER_OTLP_CERTIFICATE`).
+    pub certificate: Option<PathBuf>,
+    /// The chain and the key by which this process shows who it is, as PEM
+    /// (`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY`).
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
     /// Records that may wait, those being sent included (`OTEL_BSP_MAX_QUEUE_SIZE`).
     pub queue_records_max: usize,
     /// Encoded bytes that may wait, those being sent included.
@@ -54,11 +61,21 @@ impl Destination {
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
             gzip: false,
+            certificate: None,
+            client_certificate: None,
             queue_records_max: 2048,
             queue_bytes_max: 16 << 20,
             batch_records_max: 512,
             delay: Duration::from_millis(if signal == Signal::Traces { 5000 } else { 1000 }),
         }
+    }
+}
+
+/// The URL of one signal stands as it is, but for one that was meant for gRPC, which has no paths.
+fn with_path(url: &str, signal: Signal) -> String {
+    match url.trim_end_matches('/').strip_suffix(":4317") {
+        Some(_) => signal_url(url, signal),
+        None => url.to_owned(),
     }
 }
 
@@ -256,7 +273,7 @@ impl Env<'_> {
             to.url = Some(signal_url(base.trim(), signal));
         }
         if let Some(url) = self.get(&format!("OTEL_EXPORTER_OTLP_{infix}_ENDPOINT")) {
-            to.url = Some(url.trim().to_owned());
+            to.url = Some(with_path(url.trim(), signal));
         }
         let exporter = format!("OTEL_{infix}_EXPORTER");
         match self.get(&exporter) {
@@ -267,11 +284,19 @@ impl Env<'_> {
         if let Some((name, protocol)) = self.specific(infix, "PROTOCOL")
             && protocol.trim() != "http/protobuf"
         {
-            self.warn(&name, &protocol, "http/protobuf, the only protocol of this exporter");
+            self.warn(
+                &name,
+                &protocol,
+                "http/protobuf, which is sent instead (where port 4317 takes only gRPC, to port 4318)",
+            );
         }
         if let Some((_, headers)) = self.specific(infix, "HEADERS") {
             to.headers = key_values(&headers);
         }
+        let path = |found: Option<(String, String)>| found.map(|(_, path)| PathBuf::from(path.trim()));
+        to.certificate = path(self.specific(infix, "CERTIFICATE"));
+        let chain = path(self.specific(infix, "CLIENT_CERTIFICATE"));
+        to.client_certificate = chain.zip(path(self.specific(infix, "CLIENT_KEY")));
         if let Some((name, text)) = self.specific(infix, "TIMEOUT") {
             match text.trim().parse() {
                 Ok(milliseconds) => to.timeout = Duration::from_millis(milliseconds),
@@ -348,6 +373,9 @@ mod tests {
             ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
             ("OTEL_SPAN_EVENT_COUNT_LIMIT", "3"),
             ("OTEL_LOGS_EXPORTER", ""),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem"),
+            ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", "/etc/me.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/etc/me.key"),
         ]);
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(config.traces.url.as_deref(), Some("http://collector:4318/base/v1/traces"));
@@ -360,9 +388,22 @@ mod tests {
         assert_eq!(config.traces.delay, Duration::from_millis(100));
         assert_eq!(config.sampler, Sampler::ratio(0.25));
         assert_eq!(config.limits.events_max, 3);
+        assert_eq!((config.traces.certificate, config.traces.client_certificate), (Some("/etc/ca.pem".into()), None));
+        assert_eq!(config.logs.client_certificate, Some(("/etc/me.pem".into(), "/etc/me.key".into())));
         let resource = config.resource.attributes();
         assert!(resource.contains(&("service.name".to_owned(), "cart".to_owned().into())));
         assert!(resource.contains(&("deployment.environment.name".to_owned(), "pro d".to_owned().into())));
+    }
+
+    #[test]
+    fn an_endpoint_meant_for_grpc_gets_the_path_of_its_signal() {
+        for (variable, url) in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4317/"),
+        ] {
+            let (config, _) = read(&[(variable, url)]);
+            assert_eq!(config.traces.url.as_deref(), Some("http://collector:4317/v1/traces"), "{variable}");
+        }
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Body, Client};
 use crate::clock;
-use crate::config::Signal;
+use crate::config::{Destination, Signal};
 use crate::diagnostics;
 use crate::id;
 use crate::proto;
 use crate::queue::{Shared, SignalStats, Source};
+use crate::target::Target;
 
 /// The first pause before a retry; each further one is twice as long, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -51,7 +52,8 @@ struct Batch {
 
 pub(crate) struct Exporter {
     shared: Arc<Shared>,
-    client: Client,
+    clients: [Client; 2],
+    targets: [Option<Target>; 2],
     report: Report,
     reported: Option<Instant>,
     diagnosed: Option<Instant>,
@@ -71,15 +73,21 @@ impl Drop for Stopped {
 }
 
 impl Exporter {
-    pub(crate) fn new(shared: Arc<Shared>, client: Client, report: Report) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, report: Report) -> Self {
         let mut scope = Vec::new();
         proto::message(&mut scope, 1, |buffer| {
             proto::bytes(buffer, 1, env!("CARGO_PKG_NAME").as_bytes());
             proto::bytes(buffer, 2, env!("CARGO_PKG_VERSION").as_bytes());
         });
+        let made = Signal::ALL.map(|signal| Client::new(shared.config.destination(signal)));
+        for problem in made.iter().filter_map(|(_, problem)| problem.as_ref()) {
+            report(problem);
+        }
+        let targets = Signal::ALL.map(|signal| shared.config.destination(signal).url.as_deref().map(Target::new));
         Self {
             shared,
-            client,
+            clients: made.map(|(client, _)| client),
+            targets,
             report,
             reported: None,
             diagnosed: None,
@@ -93,7 +101,8 @@ impl Exporter {
     pub(crate) fn run(mut self) {
         let _stopped = Stopped(Arc::clone(&self.shared));
         // Nothing that happens on this thread may become telemetry.
-        tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), || self.run_quietly());
+        // `none` is no subscriber that a callsite would ask: one that says never would cost every span a look.
+        tracing::dispatcher::with_default(&tracing::Dispatch::none(), || self.run_quietly());
     }
 
     fn run_quietly(&mut self) {
@@ -128,7 +137,7 @@ impl Exporter {
         let mut next = Instant::now() + REPORT_EVERY;
         for source in self.shared.sources() {
             for remote in source.policy().remotes() {
-                if let Err(problem) = remote.refresh(|url| self.client.get(url, SAMPLING_TIMEOUT)) {
+                if let Err(problem) = remote.refresh(|url| self.clients[0].get(url, SAMPLING_TIMEOUT)) {
                     diagnostics::count("sampler", "its server gave no strategy");
                     self.tell(&problem);
                 }
@@ -189,8 +198,10 @@ impl Exporter {
                 });
             });
             pending.at += taken.len();
-            if rest.is_empty() || taken.is_empty() {
-                self.pending[signal as usize].pop_front();
+            if (rest.is_empty() || taken.is_empty())
+                && let Some(done) = self.pending[signal as usize].pop_front()
+            {
+                done.source.give_back(done.records);
             }
         }
         (batch.records > 0).then_some(batch)
@@ -199,17 +210,21 @@ impl Exporter {
     /// Sends one request, again and again where that may help, until it is accepted or given up.
     fn send(&mut self, signal: Signal, batch: &Batch) {
         let to = self.shared.config.destination(signal).clone();
-        let Some(url) = &to.url else { return };
+        if to.url.is_none() {
+            return;
+        }
         let counters = Arc::clone(&self.shared);
         let counters = &counters.counters[signal as usize];
         let records = batch.records as u64;
-        let body = self.client.prepare(&batch.body, to.gzip);
+        let body = Client::prepare(&batch.body, to.gzip);
         let give_up = Instant::now() + self.shared.config.retry_for;
         let mut backoff = BACKOFF_MIN;
         loop {
             let left = |until: Instant| until.saturating_duration_since(Instant::now());
             let timeout = self.shared.deadline().map_or(to.timeout, |deadline| to.timeout.min(left(deadline)));
-            let (why, retry_after) = match self.client.post(url, &to.headers, &body, timeout) {
+            let answer = self.post(signal, &to, &body, timeout);
+            let url = self.targets[signal as usize].as_ref().map_or("", |target| &target.url).to_owned();
+            let (why, retry_after) = match answer {
                 Answer::Accepted { rejected, message } => {
                     let rejected = rejected.min(records);
                     counters.exported.fetch_add(records - rejected, Ordering::Relaxed);
@@ -243,11 +258,33 @@ impl Exporter {
         }
     }
 
+    /// One attempt, at the URL that was given or at the one that was meant.
+    fn post(&mut self, signal: Signal, to: &Destination, body: &Body<'_>, timeout: Duration) -> Answer {
+        let client = &self.clients[signal as usize];
+        let Some(target) = &mut self.targets[signal as usize] else {
+            return Answer::Refused { why: "there is no destination".to_owned() };
+        };
+        let answer = client.post(&target.url, &to.headers, body, timeout);
+        if let Answer::Accepted { .. } = answer {
+            target.proven();
+        } else if let Some(neighbour) = &target.neighbour
+            && let taken @ Answer::Accepted { .. } = client.post(neighbour, &to.headers, body, timeout)
+        {
+            let given = target.turn();
+            let now = target.url.clone();
+            self.tell(&format!("{given} does not take OTLP over HTTP, {now} does and is used from now on"));
+            return taken;
+        }
+        answer
+    }
+
     /// Tells the server what [`diagnostics`] counted; at once where nobody will wait for the next time.
     fn diagnose(&mut self, now: bool) {
         let to = self.shared.config.logs.clone();
         let due = self.diagnosed.is_none_or(|at| at.elapsed() >= DIAGNOSTICS_EVERY);
-        let Some(url) = to.url.as_ref().filter(|_| due || now) else { return };
+        if to.url.is_none() || !(due || now) {
+            return;
+        }
         for signal in Signal::ALL {
             let stats = self.shared.stats(signal);
             let before = std::mem::replace(&mut self.lost[signal as usize], stats);
@@ -266,11 +303,11 @@ impl Exporter {
             _ => self.shared.config.resource.encode(),
         };
         let request = diagnostics::encode(&resource, &problems);
-        let body = self.client.prepare(&request, to.gzip);
+        let body = Client::prepare(&request, to.gzip);
         let left = self.shared.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = to.timeout.min(left.unwrap_or(to.timeout));
         // One attempt: the next report brings what this one could not, and losses of reports are no problems.
-        if let Answer::Later { .. } = self.client.post(url, &to.headers, &body, timeout) {
+        if let Answer::Later { .. } = self.post(Signal::Logs, &to, &body, timeout) {
             diagnostics::give_back(&problems);
         }
     }

@@ -25,7 +25,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | who emits |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `_HEADERS`, `_TIMEOUT`, `_COMPRESSION` | where to, also with `_TRACES_` and `_LOGS_` |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `_HEADERS`, `_TIMEOUT`, `_COMPRESSION`, `_CERTIFICATE` | where to, also with `_TRACES_` and `_LOGS_` |
 //! | `OTEL_TRACES_EXPORTER`, `OTEL_LOGS_EXPORTER` | `otlp` (default) or `none` |
 //! | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces |
 //! | `OTEL_BSP_*`, `OTEL_BLRP_*` | batching of spans and of log records |
@@ -34,6 +34,7 @@
 //! | `RUST_LOG` | which spans and events |
 
 mod access;
+mod claims;
 mod client;
 mod clock;
 mod config;
@@ -58,7 +59,9 @@ mod sampler;
 mod slab;
 mod span;
 mod subscriber;
+mod target;
 pub mod task;
+mod tls;
 mod under;
 mod value;
 mod visit;

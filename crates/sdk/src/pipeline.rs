@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tracing::{Dispatch, Level};
 
-use crate::client::Client;
 use crate::config::{Config, Signal};
 use crate::exporter::{Exporter, Report};
 use crate::layer::TraceLayer;
@@ -64,7 +63,7 @@ impl Pipeline {
     pub fn start_with(config: Config, report: impl Fn(&str) + Send + 'static) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::new(config));
         let report: Report = Box::new(report);
-        let exporter = Exporter::new(Arc::clone(&shared), Client::new(), report);
+        let exporter = Exporter::new(Arc::clone(&shared), report);
         let thread = std::thread::Builder::new().name("tracewell-export".to_owned()).spawn(move || exporter.run())?;
         shared.set_thread(thread.thread().clone());
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })

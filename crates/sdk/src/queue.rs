@@ -78,6 +78,9 @@ const SHARDS: usize = 8;
 /// Records that a shard may take before it looks at the limits of the whole queue again.
 const CREDIT_MAX: usize = 64;
 
+/// Largest buffer that is kept for the next records.
+const SPARE_BYTES_MAX: usize = 256 << 10;
+
 /// One part of what a source has not yet handed over.
 ///
 /// The limits of the queue are kept in two numbers that all threads share. To touch them less often, a shard
@@ -116,6 +119,8 @@ pub(crate) struct Source {
     /// Tells the services of the process apart.
     pub(crate) number: u32,
     waiting: [[Shard; SHARDS]; 2],
+    /// Empty buffers that have been used.
+    spare: Mutex<Vec<Vec<u8>>>,
     policy: Policy,
     /// Nanoseconds that are added to every time that is recorded.
     clock_offset: AtomicI64,
@@ -128,6 +133,7 @@ impl Source {
             resource: resource.encode(),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             waiting: Default::default(),
+            spare: Mutex::default(),
             policy: Policy::new(sampler, resource.service_name()),
             clock_offset: AtomicI64::new(0),
         }
@@ -154,11 +160,22 @@ impl Source {
             let mut waiting = lock(&shard.0);
             counters.queued_records.fetch_sub(std::mem::take(&mut waiting.credit), Ordering::Relaxed);
             counters.queued_bytes.fetch_add(std::mem::take(&mut waiting.uncounted), Ordering::Relaxed);
-            // The next records will probably need as much room.
-            let room = waiting.records.len();
-            std::mem::replace(&mut waiting.records, Vec::with_capacity(room))
+            match waiting.records.is_empty() {
+                true => Vec::new(),
+                false => std::mem::replace(&mut waiting.records, lock(&self.spare).pop().unwrap_or_default()),
+            }
         };
         self.waiting[signal as usize].iter().map(take).filter(|records| !records.is_empty()).collect()
+    }
+
+    /// Keeps a buffer that [`Source::take`] gave for the records to come: memory that is known to the kernel is
+    /// written to without a fault.
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = lock(&self.spare);
+        if spare.len() < SHARDS && buffer.capacity() <= SPARE_BYTES_MAX {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// Records counted as queued that have not come.

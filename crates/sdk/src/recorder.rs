@@ -19,6 +19,7 @@ use tracing::span::{Attributes, Record};
 use tracing::{Event, Level, Metadata};
 
 use crate::access;
+use crate::claims;
 use crate::clock;
 use crate::config::{Config, Signal};
 use crate::id;
@@ -97,6 +98,7 @@ impl Recorder {
     /// Makes a span a child of `remote`, or of nobody.
     pub(crate) fn adopt(&self, open: &mut Open, remote: &Propagated) {
         open.baggage = (!remote.baggage.is_empty()).then(|| Arc::new(remote.baggage.clone()));
+        open.metadata.into_iter().for_each(claims::came);
         open.decision = if remote.decision == Decision::Debug { Decision::Debug } else { Decision::AsFlagged };
         let parent = remote.sampled().map(Parent::Remote);
         if let Some(context) = remote.context.as_ref().filter(|context| context.is_valid()) {
@@ -117,6 +119,7 @@ impl Recorder {
             // There is no trace yet, but an order to record the one that begins, or not to.
             self.decide(open, parent);
         }
+        self.catch_up(open);
         if let (Some(id), Some(recording)) = (&remote.debug_id, open.recording()) {
             set_attribute(recording, "jaeger-debug-id", ValueRef::Str(id), self.config());
         }
@@ -125,14 +128,26 @@ impl Recorder {
     /// Takes the sampling decision for a root that nobody claimed.
     pub(crate) fn settle(&self, open: &mut Open) {
         if !open.decided {
+            open.metadata.into_iter().for_each(claims::missed);
             self.decide(open, Parent::None);
         }
+    }
+
+    /// Records a span whose fields were let go by, because nobody was expected to claim it, but somebody did.
+    pub(crate) fn catch_up(&self, open: &mut Open) {
+        let Some(metadata) = open.metadata.filter(|_| open.skipped && open.context.is_sampled()) else { return };
+        claims::came(metadata);
+        let started = clock::monotonic_ns();
+        open.skipped = false;
+        open.recorded = true;
+        open.recording.begin(metadata.name(), started, self.source.unix_nano(started));
+        open.recording.attributes.dropped = u32::try_from(metadata.fields().len()).unwrap_or(u32::MAX);
     }
 
     fn decide(&self, open: &mut Open, parent: Parent) {
         open.decided = true;
         let wanted = self.source.policy().decide(&mut open.context, parent, &open.recording.name);
-        if wanted || open.decision == Decision::Debug && open.recorded {
+        if wanted || open.decision == Decision::Debug && (open.recorded || open.skipped) {
             open.context.flags |= FLAG_SAMPLED;
         } else {
             open.context.flags &= !FLAG_SAMPLED;
@@ -152,14 +167,14 @@ impl Recorder {
         });
         let claimed = attributes.is_contextual().then(|| self.claimed(above.as_ref().map(|(_, parent)| *parent)));
         let created = match (claimed.flatten(), above) {
-            (Some(claim), _) => self.create_root(attributes).inspect(|id| {
+            (Some(claim), _) => self.create_root(attributes, true).inspect(|id| {
                 slab::with(*id, |open| match claim {
                     Claim::Remote(parent) => self.adopt(open, parent.as_ref()),
                     Claim::Local(parent) => access::join(open, &parent),
                 });
             }),
             (None, Some((above, parent))) => self.create_child(attributes, above, parent),
-            (None, None) => self.create_root(attributes),
+            (None, None) => self.create_root(attributes, false),
         };
         created.unwrap_or_else(|| {
             crate::diagnostics::count("spans", "not recorded, because too many are open");
@@ -207,7 +222,7 @@ impl Recorder {
         self.create_recorded(attributes, fill)
     }
 
-    fn create_root(&self, attributes: &Attributes<'_>) -> Option<SlotId> {
+    fn create_root(&self, attributes: &Attributes<'_>, claimed: bool) -> Option<SlotId> {
         let metadata = attributes.metadata();
         if self.config().disabled {
             return slab::open(|open| {
@@ -218,20 +233,23 @@ impl Recorder {
                 open.decided = true;
             });
         }
+        let trace_id = id::trace_id();
         // A remote parent may still claim this root and decide about it; until then it is recorded.
         let never = self.source.policy().never_samples();
+        let skipped = !never && !claimed && self.source.policy().rejects_root(trace_id) && !claims::expected(metadata);
         let fill = |open: &mut Open| {
             open.metadata = Some(metadata);
             open.handles = 1;
-            open.context.trace_id = id::trace_id();
+            open.context.trace_id = trace_id;
             open.context.span_id = id::span_id();
             open.context.flags = FLAG_RANDOM;
             open.parent = None;
             open.parent_is_remote = false;
-            open.decided = never;
+            open.decided = never || skipped;
+            open.skipped = skipped;
             open.decision = Decision::AsFlagged;
         };
-        if never {
+        if never || skipped {
             return slab::open(fill);
         }
         self.create_recorded(attributes, fill)

@@ -250,6 +250,8 @@ pub(crate) struct Open {
     pub(crate) decided: bool,
     /// What is passed on beyond the sampled flag: that the caller wants everything recorded.
     pub(crate) decision: Decision,
+    /// Not recorded although a remote parent might yet ask for it.
+    pub(crate) skipped: bool,
     /// Whether `recording` is kept and handed over in the end.
     pub(crate) recorded: bool,
     pub(crate) baggage: Option<Arc<Baggage>>,
@@ -267,6 +269,7 @@ impl Open {
             parent_is_remote: false,
             decided: true,
             decision: Decision::AsFlagged,
+            skipped: false,
             recorded: false,
             baggage: None,
             recording: Recording::default(),
@@ -284,6 +287,7 @@ impl Open {
     /// Makes the slot ready for another span.
     pub(crate) fn clear(&mut self) {
         self.discard();
+        self.skipped = false;
         self.metadata = None;
         self.baggage = None;
         if !self.context.trace_state.is_empty() {

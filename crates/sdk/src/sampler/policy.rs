@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tracewell_propagate::Context;
+use tracewell_propagate::sampling::Randomness;
+use tracewell_propagate::{Context, TraceId};
 
 use super::{Kind, NEVER, Sampler, jaeger};
 
@@ -29,19 +30,27 @@ const ASKS_CHILDREN: u64 = 1 << 4;
 pub(crate) struct Policy {
     service: String,
     summary: AtomicU64,
+    /// Roots whose randomness is below are not recorded.
+    threshold: AtomicU64,
     sampler: RwLock<Sampler>,
 }
 
 impl Policy {
     pub(crate) fn new(sampler: &Sampler, service: &str) -> Self {
         let sampler = sampler.for_service(service);
-        Self { service: service.to_owned(), summary: AtomicU64::new(summary(&sampler)), sampler: RwLock::new(sampler) }
+        Self {
+            service: service.to_owned(),
+            summary: AtomicU64::new(summary(&sampler)),
+            threshold: AtomicU64::new(root_threshold(&sampler)),
+            sampler: RwLock::new(sampler),
+        }
     }
 
     pub(crate) fn set(&self, sampler: &Sampler) {
         let sampler = sampler.for_service(&self.service);
         let mut current = self.sampler.write().unwrap_or_else(PoisonError::into_inner);
         self.summary.store(summary(&sampler), Ordering::Relaxed);
+        self.threshold.store(root_threshold(&sampler), Ordering::Relaxed);
         *current = sampler;
     }
 
@@ -52,6 +61,11 @@ impl Policy {
     /// True when no span is recorded, whatever its parent.
     pub(crate) fn never_samples(&self) -> bool {
         self.has(NEVER_SAMPLES)
+    }
+
+    /// True when a root of that trace is not recorded; false where that is not known without asking.
+    pub(crate) fn rejects_root(&self, trace_id: TraceId) -> bool {
+        Randomness::from(trace_id).value() < self.threshold.load(Ordering::Relaxed)
     }
 
     /// True when spans below a span of the same process are asked about one by one.
@@ -81,12 +95,23 @@ impl Policy {
     }
 }
 
-fn summary(sampler: &Sampler) -> u64 {
-    let root = match &sampler.kind {
-        Kind::Parent(rules) => &rules.root,
+fn root_of(sampler: &Sampler) -> &Sampler {
+    match &sampler.kind {
+        Kind::Parent(rules) => root_of(&rules.root),
         _ => sampler,
-    };
-    let mut bits = match &root.kind {
+    }
+}
+
+fn root_threshold(sampler: &Sampler) -> u64 {
+    match &root_of(sampler).kind {
+        Kind::Ratio { threshold } => *threshold,
+        Kind::Consistent(threshold) => threshold.map_or(NEVER, |threshold| threshold.value()),
+        Kind::Remote(_) | Kind::Parent(_) => 0,
+    }
+}
+
+fn summary(sampler: &Sampler) -> u64 {
+    let mut bits = match &root_of(sampler).kind {
         Kind::Ratio { threshold: 0 } => ROOTS_SAMPLED,
         Kind::Ratio { threshold: NEVER } | Kind::Consistent(None) => ROOTS_NOT_SAMPLED,
         _ => 0,
@@ -136,6 +161,7 @@ mod tests {
                     let decided = policy.decide(&mut short, parent, "x");
                     assert_eq!(decided, sampler.decide(&mut long, parent, "x"), "{sampler:?} {parent:?}");
                     assert_eq!(short.trace_state, long.trace_state);
+                    assert!(parent != Parent::None || decided != policy.rejects_root(short.trace_id));
                     assert!(!(policy.never_samples() && decided));
                 }
             }

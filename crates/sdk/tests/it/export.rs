@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use tracewell_sdk::{Config, Pipeline, Resource, Signal};
+use tracewell_sdk::{Config, Pipeline, Resource, Sampler, Signal, SpanExt};
 use tracing::{Level, info_span};
 
 use crate::receiver::{Receiver, Step, recorded, service};
@@ -182,4 +182,45 @@ fn no_deadlock_on_a_current_thread_runtime() {
         assert!(pipeline.flush(Duration::from_secs(10)));
     });
     assert_eq!(receiver.spans().len(), 2, "refused once, then taken");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_endpoint_that_takes_only_grpc_has_its_neighbour_tried() {
+    // Loopback is a whole network on Linux: the two ports are free at an address of one's own.
+    let grpc = Receiver::start_at("127.43.17.18:4317", vec![Step::Hang; 10]);
+    let http = Receiver::start_at("127.43.17.18:4318", vec![]);
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.43.17.18:4317"), ("OTEL_LOGS_EXPORTER", "none")];
+    let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    let (config, warnings) = Config::from_lookup(find);
+    assert_eq!(warnings, Vec::<String>::new());
+    let (pipeline, dispatch) = service(config);
+    for _ in 0..2 {
+        tracing::dispatcher::with_default(&dispatch, || drop(info_span!("meant for the other port")));
+        assert!(pipeline.flush(Duration::from_secs(30)));
+    }
+    assert_eq!((grpc.requests().len(), http.requests().len(), http.spans().len()), (1, 2, 2));
+    assert_eq!(pipeline.stats(Signal::Traces).retries, 0);
+}
+
+#[test]
+fn a_sampling_server_is_followed_and_its_absence_is_survived() {
+    let nothing = br#"{"strategyType":"PROBABILISTIC","probabilisticSampling":{"samplingRate":0}}"#.to_vec();
+    let server = Receiver::start(vec![answer(500, ""), Step::Answer(200, "", nothing)]);
+    let receiver = Receiver::start(vec![]);
+    let mut config = receiver.traces_only();
+    let sampler = Sampler::jaeger_remote(&format!("http://{}", server.address), Duration::from_secs(1), 1.0);
+    config.sampler = sampler.parent_based();
+    let (pipeline, dispatch) = service(config);
+    let sampled = || {
+        tracing::dispatcher::with_default(&dispatch, || info_span!("root").context().is_some_and(|c| c.is_sampled()))
+    };
+    assert!(sampled(), "what was configured holds while the server gives no answer");
+    let begin = Instant::now();
+    while sampled() && begin.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!sampled(), "the server said that nothing is to be recorded");
+    assert!(server.requests()[1].head.starts_with("get /sampling?service=test http/1.1"));
+    drop(pipeline);
 }

@@ -12,6 +12,9 @@ mod http_client;
 mod http_server;
 mod log_lines;
 mod net;
+mod programs;
 mod receiver;
 mod spans;
 mod task;
+#[cfg(feature = "tls")]
+mod tls;

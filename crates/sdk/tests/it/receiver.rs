@@ -44,9 +44,14 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub fn start(mut script: Vec<Step>) -> Self {
+    pub fn start(script: Vec<Step>) -> Self {
+        Self::start_at("127.0.0.1:0", script)
+    }
+
+    /// As [`Receiver::start`], at an address of this machine.
+    pub fn start_at(address: &str, mut script: Vec<Step>) -> Self {
         script.reverse();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback socket");
+        let listener = TcpListener::bind(address).expect("a loopback socket");
         let receiver = Self {
             address: listener.local_addr().expect("its address"),
             kept: Arc::new(Mutex::new(Kept { script, requests: Vec::new() })),
@@ -114,7 +119,8 @@ impl Receiver {
                 }
             }
             let head = head.to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?.parse().ok()?;
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0").parse().ok()?;
             let mut body = vec![0; length];
             reader.read_exact(&mut body).ok()?;
             if head.contains("content-encoding: gzip") {

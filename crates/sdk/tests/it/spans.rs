@@ -272,6 +272,24 @@ fn a_service_of_several_has_a_clock_and_a_sampler_of_its_own() {
 }
 
 #[test]
+fn a_root_that_nobody_expected_to_be_claimed_says_what_it_lacks() {
+    let receiver = Receiver::start(vec![]);
+    let mut config = receiver.traces_only();
+    config.sampler = Sampler::ratio(0.0).parent_based();
+    let spans = recorded(config, &receiver, || {
+        for number in 0..1_002 {
+            let span = info_span!(parent: None, "seldom claimed", number);
+            if number >= 1_000 {
+                span.set_parent(&remote());
+            }
+        }
+    });
+    let attributes: Vec<_> = spans.iter().map(|r| (r.span.attributes.len(), r.span.dropped_attributes_count)).collect();
+    assert_eq!(attributes, [(0, 1), (1, 0)], "the first claim is a surprise, the second is not");
+    assert!(spans.iter().all(|record| record.span.parent_span_id == Some(remote().span_id)));
+}
+
+#[test]
 fn an_invalid_remote_parent_starts_a_new_trace() {
     let receiver = Receiver::start(vec![]);
     let spans = recorded(receiver.traces_only(), &receiver, || {
