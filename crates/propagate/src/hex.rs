@@ -29,6 +29,16 @@ pub(crate) fn lower<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     (seen < 16).then_some(bytes)
 }
 
+/// The byte of two digits of either case.
+pub(crate) fn any_case(pair: &[u8]) -> Option<u8> {
+    let value = |digit: u8| VALUES[usize::from(digit.to_ascii_lowercase())];
+    match pair {
+        [high, low] => Some(value(*high)).filter(|high| *high < 16).zip(Some(value(*low)).filter(|low| *low < 16)),
+        _ => None,
+    }
+    .map(|(high, low)| high << 4 | low)
+}
+
 /// Writes two digits for each byte, as far as `out` has room.
 pub(crate) fn write(bytes: &[u8], out: &mut [u8]) {
     for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
@@ -61,6 +71,7 @@ mod tests {
         assert_eq!((lower(b"00ff"), lower::<2>(b"00FF"), lower::<2>(b"0ff")), (Some([0, 0xff]), None, None));
         assert_eq!((padded("F"), padded("1c8"), padded("01c8")), (Some([0, 15]), Some([1, 0xc8]), Some([1, 0xc8])));
         assert_eq!((padded::<2>(""), padded::<2>("12345"), padded::<2>("-1")), (None, None, None));
+        assert_eq!((any_case(b"fF"), any_case(b"0g"), any_case(b"0")), (Some(0xff), None, None));
         let mut out = [0; 4];
         write(&[0x0a, 0xff], &mut out);
         assert_eq!(&out, b"0aff");

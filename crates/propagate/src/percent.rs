@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::hex;
+
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Appends `text`, each byte that is not `allowed` written as `%XX`.
@@ -23,23 +25,17 @@ pub fn percent_decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                decoded.push(*byte);
-                at += 1;
-            }
-        }
+    while let Some(&byte) = bytes.get(at) {
+        let encoded = if byte == b'%' { bytes.get(at + 1..at + 3).and_then(hex::any_case) } else { None };
+        decoded.push(encoded.unwrap_or(byte));
+        at += if encoded.is_some() { 3 } else { 1 };
     }
-    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+    Cow::Owned(
+        String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 /// Characters that never need encoding (RFC 3986 §2.3).
