@@ -72,8 +72,14 @@ pub mod bridge;
 pub mod db;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "messaging")]
+pub mod messaging;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+#[cfg(feature = "sqlx")]
+pub mod sqlx;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 

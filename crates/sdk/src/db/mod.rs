@@ -14,7 +14,7 @@
 //! With any driver, here one that is called `driver`:
 //!
 //! ```
-//! use tracewell_sdk::db::{Database, Failure};
+//! use tracewell_sdk::db::{Database, Failure, obfuscate_command};
 //! # mod driver {
 //! #     #[derive(Debug)] pub struct Error;
 //! #     impl std::fmt::Display for Error { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("no such table") } }
@@ -45,8 +45,9 @@
 //!
 //! // A key-value store has commands instead of statements.
 //! let cache = Database::new("redis").server("127.0.0.1", 6379);
-//! let call = cache.command("GET").text("GET ?").start();
-//! drop(call); // a call that is dropped without a word has succeeded
+//! let command = ["SET", "item:7", "secret"];
+//! let call = cache.command("SET").text(obfuscate_command(command.map(str::as_bytes))).start();
+//! drop(call); // SET item:7 ?; a call that is dropped without a word has succeeded
 //! # drop(rows);
 //! ```
 //!
@@ -63,6 +64,7 @@
 //! | `db.response.returned_rows` | [`Call::returned_rows`] |
 //! | `db.response.status_code`, `error.type` | [`Failure`] |
 
+mod command;
 mod dialect;
 mod lex;
 mod obfuscate;
@@ -73,6 +75,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "redis")]
+pub(crate) use command::command_name;
+pub use command::obfuscate_command;
 pub use dialect::Dialect;
 pub use obfuscate::{QUERY_TEXT_BYTES_MAX, obfuscate};
 pub use span::{Call, Database, Failure, Query};

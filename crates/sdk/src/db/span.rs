@@ -163,7 +163,7 @@ pub struct Query<'a> {
     collection: Option<Cow<'a, str>>,
     procedure: Option<Cow<'a, str>>,
     batch_size: Option<usize>,
-    name_without_namespace: bool,
+    name_without_server: bool,
 }
 
 impl Default for Query<'_> {
@@ -178,7 +178,7 @@ impl Default for Query<'_> {
             collection: None,
             procedure: None,
             batch_size: None,
-            name_without_namespace: false,
+            name_without_server: false,
         }
     }
 }
@@ -227,10 +227,10 @@ impl<'a> Query<'a> {
         self
     }
 
-    /// Leaves the namespace out of the span's name: it is a number that would confuse.
+    /// Leaves namespace and server out of the span's name: the number of a database would confuse.
     #[cfg(feature = "redis")]
-    pub(crate) fn name_without_namespace(mut self) -> Self {
-        self.name_without_namespace = true;
+    pub(crate) fn name_without_server(mut self) -> Self {
+        self.name_without_server = true;
         self
     }
 
@@ -240,10 +240,13 @@ impl<'a> Query<'a> {
         if let Some(target) = self.collection.as_deref().or(self.procedure.as_deref()) {
             return Some(Cow::Borrowed(target));
         }
-        if let Some(namespace) = database.namespace.as_deref().filter(|_| !self.name_without_namespace) {
+        if self.name_without_server {
+            return None;
+        }
+        if let Some(namespace) = database.namespace.as_deref() {
             return Some(Cow::Borrowed(namespace));
         }
-        let address = database.server_address.as_deref().filter(|_| !self.name_without_namespace)?;
+        let address = database.server_address.as_deref()?;
         Some(match database.server_port {
             Some(port) => Cow::Owned(format!("{address}:{port}")),
             None => Cow::Borrowed(address),

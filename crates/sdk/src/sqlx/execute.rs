@@ -136,8 +136,8 @@ impl Settings {
     fn start<'q, DB: Driver, Q: Execute<'q, DB>>(&self, mut query: Q) -> (Call, Seen<DB>) {
         let persistent = query.persistent();
         let statement = query.statement().cloned();
-        let arguments = query.take_arguments().map_err(Some);
-        let mut seen = Seen { statement, arguments, persistent, sql: query.sql() };
+        let arguments: Result<Option<DB::Arguments>, _> = query.take_arguments().map_err(Some);
+        let mut seen = Seen::<DB> { statement, arguments, persistent, sql: query.sql() };
         let bound = matches!(&seen.arguments, Ok(Some(arguments)) if arguments.len() > 0);
         let call = self.database.query(seen.sql.as_str());
         let call = if bound { call.parameterized() } else { call }.start();

@@ -31,9 +31,11 @@ pub(super) fn database_of<DB: Driver>(options: &Options<DB>) -> Database {
     let socket = url.query_pairs().find(|(key, _)| key == "socket").map(|(_, path)| path.into_owned());
     let host = url.host_str().unwrap_or_default();
     // A socket of PostgreSQL is the host, percent-encoded.
-    let socket = socket.or_else(|| host.get(..3).filter(|start| start.eq_ignore_ascii_case("%2f")).map(|_| {
-        tracewell_propagate::percent_decode(host).into_owned()
-    }));
+    let socket = socket.or_else(|| {
+        host.get(..3)
+            .filter(|start| start.eq_ignore_ascii_case("%2f"))
+            .map(|_| tracewell_propagate::percent_decode(host).into_owned())
+    });
     let port = url.port().unwrap_or(if system == "postgresql" { 5432 } else { 3306 });
     if let Some(path) = socket {
         database = database.socket(path);
