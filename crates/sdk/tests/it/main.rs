@@ -11,6 +11,7 @@ mod http;
 mod http_client;
 mod http_server;
 mod log_lines;
+mod messaging;
 mod net;
 mod programs;
 mod receiver;
