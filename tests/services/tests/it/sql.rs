@@ -40,8 +40,8 @@ macro_rules! course {
             #[test]
             fn statements_have_spans() {
                 let (database, Some(address)) = ($database, $address) else { return };
-                let ((), spans) = recorded(
-                    async {
+                let ((), spans) = recorded(async {
+                    let work = async {
                         let pool = pool(&address, "statements").await;
                         let insert = database.insert.replace("TABLE", "statements");
                         for id in 0..3_i64 {
@@ -58,9 +58,9 @@ macro_rules! course {
                             .await
                             .unwrap();
                         assert_eq!(one.0, 1);
-                    }
-                    .instrument(info_span!("request")),
-                );
+                    };
+                    work.instrument(info_span!("request")).await;
+                });
                 let request = spans.one("request");
                 let inserts = spans.named("INSERT statements");
                 assert_eq!(inserts.len(), 3, "{:?}", spans.names());
