@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::faults::{FaultState, Switch};
-use crate::service::World;
+use crate::world::World;
 
 #[derive(Deserialize)]
 struct Body {
@@ -58,5 +58,5 @@ async fn switch(
     })?;
     let switch = Switch::new(&name, body.setting.as_deref())
         .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
-    Ok(Json(shown(&world.faults.set(switch, body.on))))
+    Ok(Json(shown(&world.switch(switch, body.on))))
 }

@@ -1,16 +1,27 @@
-//! The shop: twenty services that talk HTTP with each other over loopback sockets, under a steady load, to
-//! look at with Tracewell.
+//! The shop: fifty services that talk HTTP, gRPC, messages and SQL with each other over loopback sockets, under a steady
+//! load, to look at with Tracewell.
 //!
-//! It is: real servers and clients, instrumented by `tracewell-sdk` as an application would be, with
-//! realistic latencies, a few failures, and a switch that makes a database slow. It is not: a load generator
-//! for measurements, or a stub that makes up spans.
+//! It is: real servers and clients, instrumented by `tracewell-sdk` as an application would be, with a resource, a
+//! version, instances and a clock for each service, realistic latencies, a few failures, and faults that can be switched
+//! on and off ([`faults`]). It is not: a load generator for measurements, or a stub that makes up spans.
 //!
 //! ```text
 //! visitors ──▶ web-frontend ──▶ api-gateway ──▶ authentication, inventory, pricing, user-profile, …
-//!                                     │                    └─ databases, caches, payment provider
-//!                every service: own resource, own subscriber, one shared exporter ──OTLP/HTTP──▶ endpoint
-//! control port: POST /faults/slow-database {"on":true}
+//!                                     │                    └─ databases (SQLite), caches, payment provider
+//!                                     └──▶ checkout ──▶ … thirty services deep … ──▶ ledger
+//!                every instance: own resource, own subscriber, own clock
+//!                                one shared exporter ──OTLP/HTTP──▶ endpoint
 //! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `topology` | who is part of the shop |
+//! | `services` | what each service does with a request |
+//! | `service`, `serve`, `rpc` | an instance: its clients and its server, HTTP and gRPC |
+//! | `network` | names instead of addresses, instances in turn, the line between two regions |
+//! | `database`, `cache`, `queue` | what keeps data, and the callers' side of it |
+//! | `load` | the visitors |
+//! | `faults`, `world` | what can go wrong, and what the switches move |
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), tracewell_demo::DemoError> {
@@ -21,17 +32,22 @@
 //! # }
 //! ```
 
-mod broker;
 mod cache;
 mod control;
 mod database;
+#[cfg(test)]
+mod docs;
 pub mod faults;
 mod load;
 mod network;
+mod queue;
 mod random;
+mod rpc;
+mod serve;
 mod service;
 mod services;
 mod topology;
+mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -40,14 +56,16 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracewell_sdk::{Config, Pipeline, Signal, SignalStats};
+use tracewell_sdk::{Config, Pipeline, Signal, SignalStats, Tracer};
 use tracing::{Dispatch, Level};
 
+use crate::database::Databases;
 use crate::faults::Switches;
-use crate::network::Directory;
+use crate::network::{Directory, Link};
 use crate::random::Random;
-use crate::service::{Service, World};
-use crate::topology::SERVICES;
+use crate::service::Service;
+use crate::topology::{CHAIN, SERVICES, Spec};
+use crate::world::World;
 
 pub use faults::{FaultError, FaultState, Switch};
 
@@ -98,6 +116,9 @@ pub enum DemoError {
         /// Why.
         source: std::io::Error,
     },
+    /// A database could not be created.
+    #[error("the databases cannot be filled: {0}")]
+    Database(String),
     /// The exporter could not be started.
     #[error(transparent)]
     Export(#[from] tracewell_sdk::StartError),
@@ -116,69 +137,105 @@ pub struct Demo {
 ///
 /// [`DemoError`] names the socket or the exporter that could not be had.
 pub async fn run(config: DemoConfig) -> Result<Demo, DemoError> {
-    let faults = Switches::default();
-    for switch in &config.faults {
-        faults.set(*switch, true);
-    }
+    let databases = tokio::task::spawn_blocking(Databases::open);
     let random = Random::new(config.seed);
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let link = Arc::new(Link::default());
 
     let mut directory = Directory::default();
-    let mut listeners = Vec::new();
+    let mut instances = Vec::new();
     for spec in SERVICES {
-        for _ in 0..spec.instances {
-            let listener = listen(spec.name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-            if let Ok(socket) = listener.local_addr() {
-                directory.add(spec.name, socket);
+        for (place, is_next) in places(spec) {
+            let listener = listen(spec.name).await?;
+            let mut socket = address(&listener)?;
+            if spec.name == CHAIN[10] {
+                // Its caller reaches it through the line between the two regions.
+                let relay = listen("the line between two regions").await?;
+                let callee = std::mem::replace(&mut socket, address(&relay)?);
+                tasks.spawn(Arc::clone(&link).relay(relay, callee, stop.clone(), tasks.clone()));
             }
-            listeners.push((spec, listener));
+            directory.add(spec.name, is_next, socket);
+            instances.push((spec, (place, is_next), listener));
         }
     }
-    let control_listener = listen("the control port", config.control_listen).await?;
-    let control = control_listener.local_addr().unwrap_or(config.control_listen);
+    let control_listener = listen_on("the control port", config.control_listen).await?;
+    let control = address(&control_listener)?;
 
+    let pipeline = Pipeline::start(export(&config))?;
+    let tracer = |spec: &'static Spec, is_next: bool| -> Option<Tracer> {
+        let version = spec.next.filter(|_| is_next).map_or(spec.version, |next| next.version);
+        spec.traces().then(|| pipeline.tracer(&spec.resource(version, &random)))
+    };
+    let instances: Vec<_> =
+        instances.into_iter().map(|(spec, place, listener)| (spec, place, listener, tracer(spec, place.1))).collect();
+    let tracers = instances.iter().filter_map(|(spec, _, _, tracer)| Some((spec.name, tracer.clone()?))).collect();
+    let databases = databases.await.map_err(|error| DemoError::Database(error.to_string()))?;
+    let world = Arc::new(World {
+        directory: Arc::new(directory),
+        databases: databases.map_err(|error| DemoError::Database(error.to_string()))?,
+        random,
+        faults: Switches::default(),
+        link,
+        tracers,
+        requests_per_second: config.requests_per_second,
+        stop: stop.clone(),
+        tasks,
+    });
+    for switch in &config.faults {
+        world.switch(*switch, true);
+    }
+
+    for (spec, place, listener, tracer) in instances {
+        let dispatch = tracer.map_or_else(Dispatch::none, |tracer| tracer.dispatch(Level::INFO));
+        let service = Service::new(spec, place, Arc::clone(&world), dispatch.clone());
+        let router = match spec.traces() {
+            false => queue::router(stop.clone()),
+            true => services::router(&service),
+        };
+        service.serve(listener, router);
+        world.tasks.spawn(tracewell_sdk::under(&dispatch, services::by_itself(service)));
+    }
+    let router = control::router(Arc::clone(&world));
+    world.tasks.spawn(async move {
+        // Serving ends with the shop only.
+        let _ = axum::serve(control_listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    });
+    world.tasks.spawn(Arc::clone(&world).drift());
+    world.tasks.spawn(load::run(Arc::clone(&world), config.requests_per_second));
+    Ok(Demo { world, pipeline: Some(pipeline), control })
+}
+
+/// The instances of a service: their numbers, and whether they run the next version.
+fn places(spec: &Spec) -> impl Iterator<Item = (usize, bool)> {
+    let next = spec.next.map_or(0, |next| next.instances);
+    (0..spec.instances)
+        .map(|place| (place, false))
+        .chain((spec.instances..spec.instances + next).map(|place| (place, true)))
+}
+
+fn export(config: &DemoConfig) -> Config {
     let mut export = Config::to_endpoint(&config.otlp_endpoint);
     for destination in [&mut export.traces, &mut export.logs] {
         destination.delay = config.export_delay;
         destination.queue_records_max = 8192;
         destination.gzip = true;
     }
-    let pipeline = Pipeline::start(export)?;
-    let world = Arc::new(World {
-        directory: Arc::new(directory),
-        random,
-        faults,
-        requests_per_second: config.requests_per_second,
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-    });
-
-    for (spec, listener) in listeners {
-        let dispatch = match spec.traces() {
-            false => Dispatch::none(),
-            true => pipeline.tracer(&spec.resource(&world.random)).dispatch(Level::INFO),
-        };
-        let service = Service::new(spec, Arc::clone(&world), dispatch.clone());
-        let router = match spec.name {
-            "message-broker" => broker::router(world.stop.clone()),
-            _ => services::router(&service),
-        };
-        service.serve(listener, router);
-        if spec.name == "notifications" {
-            world.tasks.spawn(tracewell_sdk::under(&dispatch, service.consume()));
-        }
-    }
-    let stop = world.stop.clone();
-    let router = control::router(Arc::clone(&world));
-    world.tasks.spawn(async move {
-        // Serving ends with the shop only.
-        let _ = axum::serve(control_listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
-    });
-    world.tasks.spawn(load::run(Arc::clone(&world), config.requests_per_second));
-    Ok(Demo { world, pipeline: Some(pipeline), control })
+    export
 }
 
-async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, DemoError> {
+async fn listen(what: &str) -> Result<TcpListener, DemoError> {
+    listen_on(what, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+}
+
+async fn listen_on(what: &str, address: SocketAddr) -> Result<TcpListener, DemoError> {
     TcpListener::bind(address).await.map_err(|source| DemoError::Listen { what: what.to_owned(), address, source })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, DemoError> {
+    let unknown = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let failed = |source| DemoError::Listen { what: "a service".to_owned(), address: unknown, source };
+    listener.local_addr().map_err(failed)
 }
 
 impl Demo {
@@ -235,7 +292,7 @@ impl Control {
 
     /// Switches a fault on or off.
     pub fn switch(&self, switch: Switch, on: bool) -> FaultState {
-        self.world.faults.set(switch, on)
+        self.world.switch(switch, on)
     }
 
     /// Requests per second, on average.
@@ -255,7 +312,7 @@ impl Control {
 
     /// The services of the longest path, from the first to the last.
     pub fn chain(&self) -> Vec<&'static str> {
-        topology::CHAIN.to_vec()
+        CHAIN.to_vec()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The visitors: journeys that begin at random moments, as real ones do, however slow the shop is.
+//! The visitors: requests that begin at random moments, as real ones do, however slow the shop is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,25 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tower_service::Service as _;
+use tracing::Dispatch;
 
-use crate::network::{PlainClient, plain_client};
-use crate::service::World;
+use crate::network;
+use crate::random::Random;
+use crate::service::PlainClient;
+use crate::world::World;
 
 /// Visitors at a time; where the shop is so slow that there are more, new ones stay away.
 const VISITORS_MAX: usize = 128;
 
+/// A visitor gives up after this time; the shop learns of it by the broken connection.
+const VISIT_MAX: Duration = Duration::from_secs(30);
+
 /// Registered customers.
 const USERS: u64 = 5_000;
+
+/// Products on sale.
+const PRODUCTS: f64 = 400.0;
 
 const BROWSERS: [&str; 3] = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
@@ -27,12 +37,27 @@ const BROWSERS: [&str; 3] = [
 
 const CATEGORIES: [&str; 5] = ["books", "garden", "kitchen", "music", "toys"];
 
+/// What people search for; two of them are not sold.
+const WORDS: [&str; 8] = ["kettle", "guitar", "lamp", "puzzle", "novel", "garden", "umbrella", "bicycle"];
+
+/// A product, popular ones more often.
+pub(crate) fn product(random: &Random) -> u64 {
+    let chosen = random.unit();
+    1 + (chosen * chosen * chosen * PRODUCTS) as u64
+}
+
+/// The category of a product.
+pub(crate) fn category(product: u64) -> &'static str {
+    CATEGORIES[(product % CATEGORIES.len() as u64) as usize]
+}
+
 /// Sends requests until the shop closes.
 pub(crate) async fn run(world: Arc<World>, per_second: f64) {
     if !(per_second > 0.0 && per_second.is_finite()) {
         return;
     }
-    let client = plain_client(&world.directory);
+    // Browsers do not trace here.
+    let client: PlainClient = network::client(&world.directory, &Dispatch::none(), false);
     let visitors = Arc::new(Semaphore::new(VISITORS_MAX));
     loop {
         let gap = world.random.gap(per_second);
@@ -44,39 +69,38 @@ pub(crate) async fn run(world: Arc<World>, per_second: f64) {
         let (client, world, tracker) = (client.clone(), Arc::clone(&world), world.tasks.clone());
         tracker.spawn(async move {
             let _visitor = visitor;
-            visit(&client, &world).await;
+            visit(client, &world).await;
         });
     }
 }
 
 /// One request, of the kinds that a shop sees.
-async fn visit(client: &PlainClient, world: &World) {
+async fn visit(mut client: PlainClient, world: &World) {
     let random = &world.random;
     let user = format!("u{}", 1 + random.below(USERS));
-    let product = 1 + random.below(400);
+    let product = product(random);
+    let chosen = |words: &[&'static str]| words[random.below(words.len() as u64) as usize];
     let (method, path, body) = match random.below(100) {
-        0..35 => {
-            let category = CATEGORIES[random.below(CATEGORIES.len() as u64) as usize];
-            (Method::GET, format!("/?user={user}&category={category}"), String::new())
-        }
-        35..65 => (Method::GET, format!("/products/{product}?user={user}"), String::new()),
-        65..83 => (Method::POST, format!("/cart?user={user}"), json!({"product": product}).to_string()),
+        0..26 => (Method::GET, format!("/?user={user}&category={}", chosen(&CATEGORIES)), String::new()),
+        26..50 => (Method::GET, format!("/products/{product}?user={user}"), String::new()),
+        50..62 => (Method::GET, format!("/search?user={user}&q={}", chosen(&WORDS)), String::new()),
+        62..68 => (Method::POST, format!("/login?user={user}"), json!({}).to_string()),
+        68..74 => (Method::GET, format!("/orders?user={user}"), String::new()),
+        74..86 => (Method::POST, format!("/cart?user={user}"), json!({"product": product}).to_string()),
         _ => (Method::POST, format!("/checkout?user={user}"), json!({}).to_string()),
     };
-    let browser = BROWSERS[random.below(BROWSERS.len() as u64) as usize];
     let request = http::Request::builder()
         .method(method)
         .uri(format!("http://web-frontend:8080{path}"))
-        .header(USER_AGENT, browser)
+        .header(USER_AGENT, chosen(&BROWSERS))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)));
     let Ok(request) = request else { return };
     let exchange = async {
-        if let Ok(response) = client.request(request).await {
+        if let Ok(response) = client.call(request).await {
             // A visitor reads the page whatever it says.
             let _ = response.into_body().collect().await;
         }
     };
-    // A visitor gives up after half a minute; the shop learns of it by the broken connection.
-    let _ = tokio::time::timeout(Duration::from_secs(30), exchange).await;
+    let _ = tokio::time::timeout(VISIT_MAX, exchange).await;
 }

@@ -7,23 +7,20 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper_util::client::legacy::Client as Pool;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower_layer::Layer;
 use tower_service::Service as _;
-use tracewell_sdk::http::{Client, ClientLayer, UrlTemplate};
+use tracewell_sdk::http::{Client, ClientLayer, Resends, UrlTemplate};
 use tracing::Dispatch;
 
-use crate::faults::Switches;
-use crate::network::{Directory, PlainClient, plain_client};
-use crate::random::Random;
+use crate::faults::FaultId;
+use crate::network::{self, Balanced, Connector, DropContext};
+use crate::rpc;
 use crate::topology::{Spec, spec};
+use crate::world::World;
 
 /// The longest that a service waits for another.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,27 +28,25 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer that a service accepts from another.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Connections that one instance serves at a time.
-const CONNECTIONS_MAX: usize = 256;
+/// The service whose requests lose the context of their trace, on demand.
+const LOSES_CONTEXT: &str = "recommendations";
 
-/// What all services share.
-pub(crate) struct World {
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) random: Random,
-    pub(crate) faults: Switches,
-    pub(crate) requests_per_second: f64,
-    pub(crate) stop: CancellationToken,
-    pub(crate) tasks: TaskTracker,
-}
+/// An HTTP client by name, without any instrumentation.
+pub(crate) type PlainClient = Balanced<Pool<Connector, Full<Bytes>>>;
 
 /// One instance of a service. Clones are the same instance.
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) spec: &'static Spec,
+    /// Its place among the instances of the service.
+    pub(crate) instance: usize,
+    /// Whether it runs the next version.
+    pub(crate) is_next: bool,
     pub(crate) world: Arc<World>,
     pub(crate) dispatch: Dispatch,
     http: Client<PlainClient>,
     plain: PlainClient,
+    grpc: rpc::Client,
 }
 
 /// A call that did not succeed, as the caller's own answer.
@@ -70,6 +65,15 @@ impl CallError {
     pub(crate) fn own(service: &Service, status: StatusCode, message: impl Into<String>) -> Self {
         Self { target: service.spec.name, status, message: message.into(), own: true }
     }
+
+    /// What the caller of the service is answered: what the client did wrong stays its fault, everything else is the
+    /// upstream's.
+    pub(crate) fn answered(&self) -> StatusCode {
+        match self.status {
+            status if self.own || status.is_client_error() || status == StatusCode::GATEWAY_TIMEOUT => status,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
 }
 
 impl IntoResponse for CallError {
@@ -77,13 +81,8 @@ impl IntoResponse for CallError {
         if self.own {
             return (self.status, axum::Json(json!({"error": self.message}))).into_response();
         }
-        // What the client did wrong stays its fault; everything else is the upstream's.
-        let status = match self.status {
-            status if status.is_client_error() || status == StatusCode::GATEWAY_TIMEOUT => status,
-            _ => StatusCode::BAD_GATEWAY,
-        };
         tracing::warn!(upstream = self.target, "request failed: {self}");
-        (status, axum::Json(json!({"error": self.to_string()}))).into_response()
+        (self.answered(), axum::Json(json!({"error": self.to_string()}))).into_response()
     }
 }
 
@@ -91,9 +90,16 @@ impl IntoResponse for CallError {
 pub(crate) type Answer = Result<axum::Json<Value>, CallError>;
 
 impl Service {
-    pub(crate) fn new(spec: &'static Spec, world: Arc<World>, dispatch: Dispatch) -> Self {
-        let plain = plain_client(&world.directory);
-        Self { spec, world, dispatch, http: ClientLayer::new().layer(plain.clone()), plain }
+    pub(crate) fn new(
+        spec: &'static Spec,
+        (instance, is_next): (usize, bool),
+        world: Arc<World>,
+        dispatch: Dispatch,
+    ) -> Self {
+        let plain: PlainClient = network::client(&world.directory, &dispatch, false);
+        let grpc = rpc::Client::new(network::client(&world.directory, &dispatch, true));
+        let http = ClientLayer::new().layer(plain.clone());
+        Self { spec, instance, is_next, world, dispatch, http, plain, grpc }
     }
 
     /// Spends time as real work does: around `median_ms`, and one time in a hundred ten times as much.
@@ -111,7 +117,7 @@ impl Service {
     }
 
     pub(crate) async fn get(&self, target: &'static str, template: &str, path: &str) -> Result<Value, CallError> {
-        self.call(Method::GET, target, template, path, None).await
+        self.call((Method::GET, target, template, path), None, None).await
     }
 
     pub(crate) async fn post(
@@ -121,20 +127,35 @@ impl Service {
         path: &str,
         body: Value,
     ) -> Result<Value, CallError> {
-        self.call(Method::POST, target, template, path, Some(body)).await
+        self.call((Method::POST, target, template, path), Some(body), None).await
+    }
+
+    /// As [`Service::post`], for a request that may be one of several attempts.
+    pub(crate) async fn attempt(
+        &self,
+        target: &'static str,
+        path: &str,
+        body: Value,
+        resends: &Resends,
+    ) -> Result<Value, CallError> {
+        self.call((Method::POST, target, path, path), Some(body), Some(resends)).await
     }
 
     /// Calls another service within a client span.
     async fn call(
         &self,
-        method: Method,
-        target: &'static str,
-        template: &str,
-        path: &str,
+        (method, target, template, path): (Method, &'static str, &str, &str),
         body: Option<Value>,
+        resends: Option<&Resends>,
     ) -> Result<Value, CallError> {
         let mut request = self.request(method, target, path, body)?;
         request.extensions_mut().insert(UrlTemplate(template.into()));
+        if let Some(resends) = resends {
+            request.extensions_mut().insert(resends.clone());
+        }
+        if self.spec.name == LOSES_CONTEXT && self.world.faults.is_on(FaultId::LostContext) {
+            request.extensions_mut().insert(DropContext);
+        }
         let mut client = self.http.clone();
         let exchange = async {
             let response = client.call(request).await.map_err(|error| failure(target, &error))?;
@@ -145,19 +166,32 @@ impl Service {
         answer(target, within(target, exchange).await?)
     }
 
+    /// Calls a method of another service within a client span.
+    pub(crate) async fn rpc(
+        &self,
+        target: &'static str,
+        method: rpc::Method,
+        subject: rpc::Subject,
+    ) -> Result<rpc::Subject, CallError> {
+        let exchange = self.grpc.call(target, method, subject);
+        let exchange = async { exchange.await.map_err(|status| rpc::error(target, &status)) };
+        within(target, exchange).await
+    }
+
     /// Calls another service with headers of the caller's making and without a span of its own.
     pub(crate) async fn plain_call(
         &self,
         method: Method,
         target: &'static str,
         path: &str,
-        headers: http::HeaderMap,
+        headers: HeaderMap,
         body: Option<Value>,
     ) -> Result<Value, CallError> {
         let mut request = self.request(method, target, path, body)?;
         request.headers_mut().extend(headers);
+        let mut client = self.plain.clone();
         let exchange = async {
-            let response = self.plain.request(request).await.map_err(|error| failure(target, &error))?;
+            let response = client.call(request).await.map_err(|error| failure(target, &error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
             Ok((status, body.map_err(|error| failure(target, &error))?.to_bytes()))
@@ -178,49 +212,19 @@ impl Service {
             .method(method)
             .uri(format!("http://{target}:{port}{path}"))
             .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, format!("{}/{}", self.spec.name, self.spec.version))
+            .header(USER_AGENT, format!("{}/{}", self.spec.name, self.version()))
             .body(Full::new(body))
             .map_err(|error| failure(target, &error))
     }
 
-    /// Serves `router` on `listener` until the shop closes. Everything runs under this service's subscriber.
-    pub(crate) fn serve(&self, listener: TcpListener, router: Router) {
-        let (world, dispatch) = (Arc::clone(&self.world), self.dispatch.clone());
-        let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
-        self.world.tasks.spawn(async move {
-            loop {
-                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-                let stream = tokio::select! {
-                    () = world.stop.cancelled() => return,
-                    accepted = listener.accept() => match accepted {
-                        Ok((stream, _)) => stream,
-                        // Out of descriptors, most likely: wait until some are free.
-                        Err(_) => {
-                            tokio::time::sleep(Duration::from_millis(50)).await;
-                            continue;
-                        }
-                    },
-                };
-                let (router, stop) = (router.clone(), world.stop.clone());
-                let connection = async move {
-                    let _slot = slot;
-                    let service = TowerToHyperService::new(router);
-                    let connection = hyper::server::conn::http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), service);
-                    let mut connection = std::pin::pin!(connection);
-                    tokio::select! {
-                        _ = connection.as_mut() => {}
-                        () = stop.cancelled() => {
-                            connection.as_mut().graceful_shutdown();
-                            // The caller sees a broken connection; there is nobody else to tell.
-                            let _ = connection.await;
-                        }
-                    }
-                };
-                world.tasks.spawn(tracewell_sdk::under(&dispatch, connection));
-            }
-        });
+    /// Which version it runs.
+    pub(crate) fn version(&self) -> &'static str {
+        self.spec.next.filter(|_| self.is_next).map_or(self.spec.version, |next| next.version)
+    }
+
+    /// The service in front of its router: what it serves, with spans for each request.
+    pub(crate) fn traced(&self, router: Router) -> Router {
+        router.layer(tracewell_sdk::http::ServerLayer::new())
     }
 }
 

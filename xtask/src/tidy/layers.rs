@@ -24,7 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Libraries that only some crates may use, because the knowledge behind them has one home.
 const RESERVED: &[(&str, &[&str], &str)] = &[
     ("axum", &["server", "sdk", "demo"], "only the server knows HTTP routes"),
-    ("rusqlite", &["store"], "only the store knows the catalog"),
+    (
+        "rusqlite",
+        &["store", "demo"],
+        "only the store knows the catalog; the demo's services keep databases of their own",
+    ),
     ("parquet", &["store", "cli"], "only the store writes segments; the bench reads their footers"),
     ("fst", &["store"], "only the store knows the index"),
     ("prost", &["wire"], "only wire knows foreign formats"),

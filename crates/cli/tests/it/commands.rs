@@ -163,7 +163,7 @@ fn the_demo_fills_a_server_with_traces_of_many_services() {
         let services = demo.json("/api/v1/services");
         let count = services["services"].as_array().map_or(0, Vec::len);
         let found = demo.json("/api/v1/search?q=%7B%20name%20%3D%20%22wait%20for%20lock%22%20%7D&limit=1");
-        if count >= 12 && found["total"].as_u64() > Some(0) {
+        if count >= 40 && found["total"].as_u64() > Some(0) {
             break;
         }
         assert!(Instant::now() < patience, "{count} services, {found}");
@@ -205,6 +205,11 @@ fn faults_of_the_demo_are_switched_by_command_and_by_the_page_but_not_by_other_p
         assert_eq!(answer.status, status, "{origin:?} {body}: {}", String::from_utf8_lossy(&answer.body));
     }
     assert!(on().is_empty());
+    for fault in demo.json("/api/v1/demo")["faults"].as_array().unwrap() {
+        let query = fault["query"].as_str().unwrap();
+        let found = run(&["query", query, "--json", "--server", &url]);
+        assert!(found.status.success(), "{query}: {}", String::from_utf8_lossy(&found.stderr));
+    }
     let server = start();
     assert_eq!(request(server.http, "GET", "/api/v1/demo", &[], &[]).status, 404);
 }

@@ -257,8 +257,30 @@ pub struct FaultState {
 /// The faults by name, in the order of [`FAULTS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultId {
+    /// `slow-query`
+    SlowQuery,
+    /// `congestion-request`
+    CongestionRequest,
+    /// `congestion-response`
+    CongestionResponse,
     /// `slow-database`
     SlowDatabase,
+    /// `retry-storm`
+    RetryStorm,
+    /// `n-plus-one`
+    NPlusOne,
+    /// `serial-calls`
+    SerialCalls,
+    /// `lost-context`
+    LostContext,
+    /// `clock-skew`
+    ClockSkew,
+    /// `swallowed-error`
+    SwallowedError,
+    /// `bad-deploy`
+    BadDeploy,
+    /// `caller-sampling`
+    CallerSampling,
 }
 
 impl FaultId {

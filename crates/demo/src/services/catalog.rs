@@ -1,15 +1,21 @@
-//! What is sold, for how much, and to whom: inventory, pricing, promotions, user profile.
+//! What is sold, and for how much: inventory, search, recommendations, pricing, promotions.
 
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracewell_sdk::SpanExt;
 use tracing::{Instrument, Span};
 
-use crate::database::{AGGREGATE_SEGMENTS, FIND_PROFILE, RESERVE_STOCK, SELECT_PRODUCTS, SELECT_STOCK};
-use crate::service::{Answer, Service};
+use crate::database::{RESERVE_STOCK, SEARCH_PRODUCTS, SELECT_CATEGORY, SELECT_PRODUCTS, SELECT_STOCK};
+use crate::faults::FaultId;
+use crate::rpc::{self, Subject};
+use crate::service::{Answer, CallError, Service};
+
+/// What the next version of the inventory takes longer for each request.
+const NEXT_VERSION_MEDIAN_MS: f64 = 140.0;
 
 #[derive(Deserialize)]
 struct Asked {
@@ -17,6 +23,8 @@ struct Asked {
     user: String,
     #[serde(default)]
     category: String,
+    #[serde(default)]
+    q: String,
 }
 
 pub(super) fn inventory(service: &Service) -> Router {
@@ -27,25 +35,103 @@ pub(super) fn inventory(service: &Service) -> Router {
         .with_state(service.clone())
 }
 
+/// What the next version does and the current one does not.
+async fn check_bundles(service: &Service) {
+    if service.is_next {
+        service.think(NEXT_VERSION_MEDIAN_MS).instrument(tracing::info_span!("resolve bundles")).await;
+    }
+}
+
 async fn list(State(service): State<Service>, Query(asked): Query<Asked>) -> Answer {
-    Span::current().set_attribute("app.category", asked.category);
-    let rows = service.query(&SELECT_PRODUCTS).await?;
+    Span::current().set_attribute("app.category", asked.category.clone());
+    check_bundles(&service).await;
+    let products = if service.world.faults.is_on(FaultId::NPlusOne) {
+        one_by_one(&service, &asked.category).await?
+    } else {
+        service.query(&SELECT_PRODUCTS, vec![json!(asked.category)]).await?["rows"].take()
+    };
     service.think(1.0).await;
-    Ok(Json(json!({"products": rows})))
+    Ok(Json(json!({"products": products})))
+}
+
+/// The products of a category, and then the stock of each: what an object-relational mapper does when nobody looks.
+async fn one_by_one(service: &Service, category: &str) -> Result<Value, CallError> {
+    let found = service.query(&SELECT_CATEGORY, vec![json!(category)]).await?;
+    let mut products = Vec::new();
+    for row in found["rows"].as_array().into_iter().flatten() {
+        let stock = service.query(&SELECT_STOCK, vec![row[0].clone()]).await?;
+        products.push(json!([row[0], row[1], stock["rows"][0][0]]));
+    }
+    Ok(products.into())
 }
 
 async fn stock(State(service): State<Service>, Path(id): Path<u64>) -> Answer {
     Span::current().set_attribute("app.product.id", id as i64);
-    service.query(&SELECT_STOCK).await?;
-    Ok(Json(json!({"product": id, "available": 3 + service.world.random.below(40)})))
+    check_bundles(&service).await;
+    let found = service.query(&SELECT_STOCK, vec![json!(id)]).await?;
+    let row = &found["rows"][0];
+    let free = row[0].as_i64().unwrap_or_default() - row[1].as_i64().unwrap_or_default();
+    Ok(Json(json!({"product": id, "available": free})))
 }
 
 async fn reserve(State(service): State<Service>, Json(order): Json<Value>) -> Answer {
     Span::current().set_attribute("app.order.id", order["order"].as_str().unwrap_or_default().to_owned());
-    service.query(&SELECT_STOCK).await?;
-    service.query(&RESERVE_STOCK).await?;
+    check_bundles(&service).await;
+    let product = order["items"][0].clone();
+    service.query(&SELECT_STOCK, vec![product.clone()]).await?;
+    let reserved = service.query(&RESERVE_STOCK, vec![product.clone()]).await?;
+    if reserved["changed"] == 0 {
+        tracing::warn!(app.product.id = product.as_u64(), "out of stock");
+        return Err(CallError::own(&service, StatusCode::CONFLICT, "out of stock"));
+    }
     tracing::info!("stock reserved");
     Ok(Json(json!({"reserved": true})))
+}
+
+pub(super) fn search(service: &Service) -> Router {
+    Router::new().route("/search", get(find)).with_state(service.clone())
+}
+
+async fn find(State(service): State<Service>, Query(asked): Query<Asked>) -> Answer {
+    Span::current().set_attribute("app.search.query", asked.q.clone());
+    service.think(1.0).instrument(tracing::info_span!("parse query", search.language = "en")).await;
+    let found = service.query_own(&SEARCH_PRODUCTS, vec![json!(asked.q)]).await?;
+    let hits = found["rows"].as_array().map_or(0, Vec::len);
+    Span::current().set_attribute("app.search.hits", hits as i64);
+    if hits == 0 {
+        tracing::info!("nothing found");
+        return Ok(Json(json!({"products": []})));
+    }
+    // Only what can be had is shown.
+    let first = found["rows"][0][0].as_u64().unwrap_or(1);
+    service.get("inventory", "/products/{id}", &format!("/products/{first}")).await?;
+    service.think(1.5).instrument(tracing::info_span!("rank hits", search.hits = hits)).await;
+    Ok(Json(json!({"products": found["rows"]})))
+}
+
+/// The method of the recommendations.
+pub(super) const RECOMMEND: rpc::Method = "shop.recommendations.v1.Recommendations/ForProduct";
+
+pub(super) fn recommendations(service: &Service) -> Router {
+    rpc::method(service, RECOMMEND, recommend)
+}
+
+async fn recommend(service: Service, subject: Subject) -> Result<Subject, CallError> {
+    Span::current().set_attribute("app.product.id", subject.product as i64);
+    let segments = format!("/profiles/{}/segments", subject.user);
+    let similar = format!("/products?category={}", crate::load::category(subject.product));
+    let (segments, similar) = tokio::join!(
+        service.get("user-profile", "/profiles/{user}/segments", &segments),
+        service.get("inventory", "/products", &similar),
+    );
+    segments?;
+    similar?;
+    if service.world.faults.is_on(FaultId::SwallowedError) {
+        tracing::error!("model `als-2026-11` cannot be loaded: checksum does not match");
+        return Err(CallError::own(&service, StatusCode::INTERNAL_SERVER_ERROR, "no model"));
+    }
+    service.think(5.0).instrument(tracing::info_span!("score candidates", model.name = "als-2026-10")).await;
+    Ok(subject)
 }
 
 pub(super) fn pricing(service: &Service) -> Router {
@@ -63,15 +149,15 @@ async fn price(State(service): State<Service>, Path(id): Path<u64>, Query(asked)
 
 /// A price from the cache, or calculated anew and remembered.
 async fn quote(service: &Service, user: &str, key: &str) -> Answer {
+    let cents = 100 + service.world.random.below(20_000);
     if service.cached("pricing-cache", "MGET", key).await? {
-        return Ok(Json(json!({"cents": 100 + service.world.random.below(20_000), "cached": true})));
+        return Ok(Json(json!({"cents": cents, "cached": true})));
     }
-    tracing::debug!("price is not cached");
     let path = format!("/discounts?user={user}");
     let discounts = service.get("promotions", "/discounts", &path).await?;
     service.think(6.0).instrument(tracing::info_span!("calculate price", pricing.rules = 14)).await;
     service.cached("pricing-cache", "SETEX", key).await?;
-    Ok(Json(json!({"cents": 100 + service.world.random.below(20_000), "discounts": discounts})))
+    Ok(Json(json!({"cents": cents, "discounts": discounts})))
 }
 
 pub(super) fn promotions(service: &Service) -> Router {
@@ -83,24 +169,4 @@ async fn discounts(State(service): State<Service>, Query(asked): Query<Asked>) -
     let segments = service.get("user-profile", "/profiles/{user}/segments", &path).await?;
     service.think(2.0).await;
     Ok(Json(json!({"percent": service.world.random.below(15), "segments": segments})))
-}
-
-pub(super) fn user_profile(service: &Service) -> Router {
-    Router::new()
-        .route("/profiles/{user}", get(profile))
-        .route("/profiles/{user}/segments", get(segments))
-        .with_state(service.clone())
-}
-
-async fn profile(State(service): State<Service>, Path(user): Path<String>) -> Answer {
-    Span::current().set_attribute("user.id", user.clone());
-    service.query(&FIND_PROFILE).await?;
-    service.think(0.8).await;
-    Ok(Json(json!({"user": user, "language": "en"})))
-}
-
-async fn segments(State(service): State<Service>, Path(user): Path<String>) -> Answer {
-    Span::current().set_attribute("user.id", user);
-    service.query(&AGGREGATE_SEGMENTS).await?;
-    Ok(Json(json!(["returning", "newsletter"])))
 }

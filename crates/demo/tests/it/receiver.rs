@@ -47,6 +47,13 @@ impl Receiver {
         self.kept.lock().expect("unpoisoned").broken
     }
 
+    /// Forgets what was received so far.
+    pub fn forget(&self) {
+        let mut kept = self.kept.lock().expect("unpoisoned");
+        kept.spans.clear();
+        kept.logs.clear();
+    }
+
     /// Looks again and again until `find` finds something; `None` after `patience`.
     pub async fn wait<T>(
         &self,
