@@ -215,6 +215,14 @@ fn inner_of(context: &Context, current: &Span) -> Parent {
     if there.is_remote() { Parent::Remote(parent) } else { Parent::Local(parent) }
 }
 
+/// The identity of an event: that of the API's span where that is the inner one, else `current`.
+pub(crate) fn identity_of_event(current: Option<tracewell_propagate::Context>) -> Option<tracewell_propagate::Context> {
+    match parent_of_new(current.as_ref().map(|context| context.span_id)) {
+        Some((inner, _)) => inner.context,
+        None => current,
+    }
+}
+
 /// Gives a new span of `tracing` the parent that the API's context names, where that is the inner one.
 /// `current` is the span that would be the parent otherwise.
 pub(crate) fn parent_of_new(current: Option<SpanId>) -> Option<(Propagated, bool)> {

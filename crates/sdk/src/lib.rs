@@ -31,7 +31,13 @@
 //! | `OTEL_BSP_*`, `OTEL_BLRP_*` | batching of spans and of log records |
 //! | `OTEL_SPAN_*_LIMIT`, `OTEL_ATTRIBUTE_*_LIMIT` | size of one span |
 //! | `OTEL_PROPAGATORS` | header formats |
+//! | `OTEL_SDK_DISABLED`, `OTEL_LOG_LEVEL` | off; how much the SDK says about itself |
+//! | `TRACEPARENT`, `TRACESTATE`, `BAGGAGE` | the span that started this process |
+//! | `TRACEWELL_LOG_FORMAT` | `text` (default) or `json` lines |
 //! | `RUST_LOG` | which spans and events |
+//!
+//! [`task`] keeps the trace over tasks and threads, [`process`] over programs, [`log_lines`] puts its ids into
+//! every line, [`diagnostics`] counts what goes wrong; [`init`](mod@init) sees to the end of the process.
 
 mod access;
 mod claims;

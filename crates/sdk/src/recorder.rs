@@ -352,6 +352,8 @@ impl Recorder {
                 open.context.clone()
             })
         });
+        #[cfg(feature = "opentelemetry")]
+        let identity = crate::bridge::identity_of_event(identity);
         if logs && !(annotates && fields.event_name.is_some()) {
             let mut record = take(&RECORD);
             let now = self.source.unix_nano(clock::monotonic_ns());

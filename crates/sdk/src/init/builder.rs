@@ -13,7 +13,7 @@ use crate::config::{Config, Warning, signal_url};
 use crate::log_lines::{LogFormat, LogLines};
 use crate::process;
 use crate::queue::lock;
-use crate::{Pipeline, Resource, Sampler, Signal, StartError, TraceLayer, Value, diagnostics};
+use crate::{Pipeline, Resource, Sampler, Signal, StartError, TraceLayer, Tracer, Value, diagnostics};
 
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +166,8 @@ impl Builder {
         self
     }
 
-    /// No log lines at all; events still become records and events of spans.
+    /// No log lines at all; events still become records and events of spans. Without further layers this is
+    /// the fastest way: spans are kept by [`TraceSubscriber`](crate::TraceSubscriber).
     pub fn without_log_lines(mut self) -> Self {
         self.lines = None;
         self
@@ -216,15 +217,21 @@ impl Builder {
         });
         let layers = std::mem::take(&mut self.layers);
         let endings = self.endings;
-        let (layer, guard) = self.start()?;
+        let (tracer, guard) = self.start()?;
         let levels = filter.max_level();
-        let subscriber = tracing_subscriber::registry()
-            .with((!layers.is_empty()).then_some(layers))
-            .with(layer)
-            .with(lines)
-            .with(filter.levels)
-            .with(filter.directives);
-        tracing::subscriber::set_global_default(subscriber)?;
+        if lines.is_none() && layers.is_empty() {
+            // Nobody needs the registry.
+            let subscriber = tracer.subscriber().with(filter.levels).with(filter.directives);
+            tracing::subscriber::set_global_default(subscriber)?;
+        } else {
+            let subscriber = tracing_subscriber::registry()
+                .with((!layers.is_empty()).then_some(layers))
+                .with(tracer.layer())
+                .with(lines)
+                .with(filter.levels)
+                .with(filter.directives);
+            tracing::subscriber::set_global_default(subscriber)?;
+        }
         records_of_log(levels);
         #[cfg(feature = "opentelemetry")]
         crate::bridge::install();
@@ -242,14 +249,14 @@ impl Builder {
     /// [`InitError::Start`] where no thread can be had.
     pub fn build(self) -> Result<(TraceLayer, Guard), InitError> {
         let endings = self.endings;
-        let (layer, guard) = self.start()?;
+        let (tracer, guard) = self.start()?;
         if endings {
             guard.watch();
         }
-        Ok((layer, guard))
+        Ok((tracer.layer(), guard))
     }
 
-    fn start(self) -> Result<(TraceLayer, Guard), InitError> {
+    fn start(self) -> Result<(Tracer, Guard), InitError> {
         let Self { mut config, mut warnings, own, .. } = self;
         if self.detect {
             config.resource = detect::complete(config.resource);
@@ -277,8 +284,8 @@ impl Builder {
                 eprintln!("tracewell: {problem}");
             }
         })?;
-        let layer = pipeline.tracer(&resource).layer();
-        Ok((layer, Guard { running: Some((Arc::new(pipeline), limit)) }))
+        let tracer = pipeline.tracer(&resource);
+        Ok((tracer, Guard { running: Some((Arc::new(pipeline), limit)) }))
     }
 }
 

@@ -160,6 +160,8 @@ where
                 spans.push(span.name(), fields.unwrap_or_default());
             }
         }
+        #[cfg(feature = "opentelemetry")]
+        let ids = crate::bridge::identity_of_event(ids);
         let line = Line { metadata: event.metadata(), event: &visitor, ids: ids.as_ref(), spans: &spans };
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();

@@ -34,6 +34,7 @@ pub const ALL: &[Case] = &[
     ("a_child_process_goes_on_with_the_trace", child_process),
     ("lines_carry_the_ids_of_their_trace", text_lines),
     ("every_line_is_one_json_object", json_lines),
+    ("what_the_program_says_wins_over_the_environment", builder),
     ("the_api_of_opentelemetry_joins_the_trace", bridge),
     ("switched_off_it_passes_on_what_it_got", switched_off),
 ];
@@ -254,6 +255,15 @@ fn child_process() {
     assert_eq!(child.resource.service_name(), "child");
     assert_eq!(child.span.trace_id.to_string(), trace);
     assert_eq!(child.span.parent_span_id.unwrap().to_string(), parent);
+    let of = |record: &SpanRecord, key: &str| {
+        let value = record.resource.attributes.iter().find(|attribute| attribute.key == key).map(|it| it.value.clone());
+        value.unwrap_or_else(|| panic!("no {key} in {:?}", record.resource))
+    };
+    let caller = named(&spans, "parent")[0];
+    for key in ["service.instance.id", "process.pid"] {
+        assert_ne!(of(child, key), of(caller, key), "{key}");
+    }
+    assert_eq!(of(child, "os.type").as_str(), Some(if cfg!(target_os = "linux") { "linux" } else { "darwin" }));
     assert_eq!(named(&spans, "grandchild")[0].span.parent_span_id, Some(child.span.span_id));
     let own = &named(&spans, "request of its own")[0].span;
     assert!(own.trace_id.to_string() != trace && own.parent_span_id.is_none(), "a root on purpose stays one");
@@ -331,8 +341,31 @@ fn bridge() {
     assert_eq!((api.status.code, api.status.message.as_str()), (StatusCode::Error as i32, "slow"));
     assert_eq!((api.kind, api.events[0].name.as_str()), (SpanKind::Client as i32, "sent"));
     assert_eq!(api.attribute("otel.scope.name").and_then(|value| value.as_str()), Some("library"));
+    let logs = receiver.logs();
+    for (text, name) in [("deep", "innermost"), ("lonely", "alone")] {
+        let entry = logs.iter().find(|entry| entry.record.body.as_str() == Some(text)).unwrap();
+        assert_eq!(entry.record.span_id, Some(span(name).span_id), "{text}");
+        let line = ended.stderr.lines().find(|line| line.contains(text)).unwrap();
+        assert!(line.ends_with(&format!("span_id={}", span(name).span_id)), "{line}");
+    }
     let served = span("served");
     assert_eq!(served.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(served.parent_span_id.unwrap().to_string(), "00f067aa0ba902b7");
     assert!(spans.iter().all(|record| record.span.end_unix_nano >= record.span.start_unix_nano));
+}
+
+fn builder() {
+    let receiver = Receiver::start(vec![]);
+    let ended = Program::new("builder", &receiver).env("RUST_LOG", "off").env("OTEL_TRACES_SAMPLER", "always_on").end();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("again another global subscriber is in place: call `init` before"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(receiver.spans().len(), 0);
+    let logs = receiver.logs();
+    assert_eq!(logs.len(), 2, "{logs:#?}");
+    assert_eq!(logs[0].resource.service_name(), "built");
+    assert!(logs[0].resource.attributes.iter().any(|it| it.key == "service.version" && it.value.as_str() == Some("2")));
 }

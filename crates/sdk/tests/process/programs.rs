@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tracewell_sdk::process::CommandExt;
-use tracewell_sdk::{SpanExt, current_context, task};
+use tracewell_sdk::{Sampler, SpanExt, current_context, task};
 use tracing::{Instrument, info, info_span, warn};
 
 /// Spans that each program ends before it ends itself.
@@ -191,6 +191,20 @@ pub fn run(name: &str) {
             println!("{headers:?}");
         }
         "bridge" => bridge(),
+        "builder" => {
+            let _guard = tracewell_sdk::builder()
+                .service_name("built")
+                .resource_attribute("service.version", "2")
+                .sampler(Sampler::always_off())
+                .filter("debug")
+                .without_log_lines()
+                .init();
+            drop(info_span!("unsampled"));
+            info!("kept all the same");
+            tracing::debug!("and this");
+            let again = tracewell_sdk::builder().try_init();
+            println!("again {}", again.err().map(|error| error.to_string()).unwrap_or_default());
+        }
         other => panic!("no program {other:?}"),
     }
 }
@@ -241,5 +255,8 @@ pub fn bridge() {
         drop(info_span!("after"));
     });
     library::serve("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", || drop(info_span!("handler")));
-    library::call("alone", || drop(info_span!("below alone")));
+    library::call("alone", || {
+        info!("lonely");
+        drop(info_span!("below alone"));
+    });
 }
