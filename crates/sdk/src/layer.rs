@@ -74,9 +74,8 @@ where
     }
 
     fn on_close(&self, id: Id, context: LayerContext<'_, S>) {
-        let Some(span) = context.span(&id) else { return };
-        let removed = span.extensions_mut().remove::<Recorded>();
-        if let Some(Recorded(id)) = removed {
+        // The id stays in the extensions, which the registry clears: it names nothing any more.
+        if let Some(id) = context.span(&id).as_ref().and_then(recorded) {
             self.recorder.close(id);
         }
     }

@@ -73,6 +73,11 @@ impl Filter {
         }
         // One wrong directive must not silence the others.
         let known = |directive: &&str| match directive.parse::<Targets>() {
+            // Without a target and a level this would mean "errors of everybody".
+            Ok(_) if directive.starts_with('=') => {
+                warnings.push(format!("{directive:?} in RUST_LOG: no target before `=`"));
+                false
+            }
             Ok(_) => true,
             Err(error) => {
                 warnings.push(format!("{directive:?} in RUST_LOG: {error}"));
