@@ -35,7 +35,7 @@ fn long_version() -> &'static str {
 pub enum Command {
     /// Receive, keep and show traces.
     Serve(ServeArgs),
-    /// Run a small shop of many services and look at its traces.
+    /// Run a shop of fifty services, let things go wrong in it, and look at its traces.
     Demo(DemoArgs),
     /// Find traces, or draw one, in the terminal.
     Query(QueryArgs),
@@ -157,10 +157,10 @@ pub enum DemoCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     tracewell demo fault list\n  \
-    tracewell demo fault slow-database            what it does, and what to look for\n  \
-    tracewell demo fault slow-database on\n  \
+    tracewell demo fault slow-query               what it does, and what to look for\n  \
+    tracewell demo fault slow-query on\n  \
     tracewell demo fault slow-database=orders-db on\n  \
-    tracewell demo fault slow-database off")]
+    tracewell demo fault slow-query off")]
 pub struct FaultArgs {
     /// The fault, with its setting where it has some; or `list`.
     #[arg(value_name = "NAME[=SETTING] | list")]
