@@ -1,13 +1,14 @@
 //! `tracewell doctor`: looks at everything that has to be right, and says what to do where it is not.
 //!
 //! ```text
-//! configuration → ports → disk → clock → server → receivers → a span sent through
+//! configuration → ports → disk → clock → server → receivers → problems that services report → a span sent through
 //! ```
 //!
 //! Each step is one module that returns findings; this one prints them.
 
 mod disk;
 mod ports;
+mod problems;
 mod server;
 mod span;
 
@@ -85,6 +86,9 @@ pub fn run(args: DoctorArgs) -> Result<ExitCode> {
         }
         findings.push(server::clock(status.as_ref().ok()));
         findings.extend(server::check(&client, &status).await);
+        if running {
+            findings.extend(problems::check(&client).await);
+        }
         let can_send = running && !args.no_span;
         findings.extend(match status.as_ref().ok().filter(|_| can_send) {
             Some(status) => span::check(&client, status).await,
@@ -111,7 +115,7 @@ fn draw(findings: &[Finding]) -> String {
         let first = lines.next().unwrap_or_default();
         out.push_str(&format!("{mark} {:<width$}  {first}\n", finding.subject));
         lines.for_each(|line| out.push_str(&format!("  {:<width$}  {line}\n", "")));
-        if let Some(advice) = &finding.advice {
+        for advice in finding.advice.iter().flat_map(|advice| advice.lines()) {
             out.push_str(&format!("  {:<width$}  → {advice}\n", ""));
         }
     }

@@ -88,6 +88,24 @@ fn the_doctor_follows_a_span_through() {
 }
 
 #[test]
+fn the_doctor_shows_what_services_reported_and_what_to_do() {
+    let server = start();
+    let otlp = server.otlp_http.expect("OTLP/HTTP listens");
+    let pipeline = tracewell_sdk::Pipeline::start(tracewell_sdk::Config::to_endpoint(&format!("http://{otlp}")));
+    let pipeline = pipeline.expect("a thread");
+    let _tracer = pipeline.tracer(&tracewell_sdk::Resource::new("cart"));
+    (0..3).for_each(|_| tracewell_sdk::diagnostics::count("traceparent", "version is ff"));
+    assert!(pipeline.flush(Duration::from_secs(20)));
+    let output = run(&["doctor", "--no-span", "--server", &format!("http://{}", server.http)]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "somebody else's headers are no fault of this server: {text}");
+    for part in ["! instrumentation of cart", "traceparent: version is ff, 3 times", "→ traceparent: a caller of this"]
+    {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+}
+
+#[test]
 fn the_doctor_says_what_is_wrong_where_nothing_runs() {
     let output = run(&[
         "doctor",
