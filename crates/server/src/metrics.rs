@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use tracewell_ingest::Snapshot;
+use tracewell_ingest::tail::LineSnapshot;
 
 use crate::queries::{LATENCY_BOUNDS_MS, QueryStats};
 
@@ -86,6 +87,29 @@ pub(crate) fn receivers(out: &mut Exposition, snapshot: &Snapshot) {
     for receiver in &snapshot.receivers {
         out.sample(name, &[("receiver", receiver.name)], receiver.connections_open);
     }
+}
+
+/// What became of the lines of log files.
+pub(crate) fn log_files(out: &mut Exposition, lines: &LineSnapshot, files: usize) {
+    out.single("tracewell_logfiles_files", "gauge", "Log files that are followed or cannot be.", files);
+    let name = "tracewell_logfiles_lines_total";
+    out.family(name, "counter", "Lines of log files by what became of them.");
+    for (outcome, count) in [
+        ("spans", lines.span_lines - lines.inferred_lines.min(lines.span_lines)),
+        ("spans_inferred", lines.inferred_lines),
+        ("log_of_trace", lines.joined_lines),
+        ("log", lines.unjoined_lines),
+        ("blank", lines.blank_lines),
+    ] {
+        out.sample(name, &[("outcome", outcome)], count);
+    }
+    let name = "tracewell_logfiles_lines_unreadable_total";
+    out.family(name, "counter", "Lines that could not be read, which are kept as text.");
+    for (reason, count) in &lines.unreadable {
+        out.sample(name, &[("reason", reason)], count);
+    }
+    out.single("tracewell_logfiles_read_bytes_total", "counter", "Bytes of log files read.", lines.bytes);
+    out.single("tracewell_logfiles_retries_total", "counter", "Requests that had to be repeated.", lines.retries);
 }
 
 /// What the queries did.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracewell_ingest::tail::{self, TailConfig, TailStats};
 use tracewell_ingest::{BindError, Cors, IngestConfig, Limits};
 use tracewell_model::SpanRecord;
 use tracewell_store::{AppendError, Store, StoreConfig, StoreError, table};
@@ -151,7 +152,8 @@ async fn listen(config: Config, store: Store, listener: TcpListener, http: Socke
     let receivers = tracewell_ingest::bind(ingest_config(&config), Arc::new(StoreSink(store.clone()))).await?;
     let listening = Listening { http, otlp_grpc: receivers.grpc_addr, otlp_http: receivers.http_addr };
     let queries = Queries::new(config.query.clone());
-    let app = App::new(store.clone(), queries, Arc::clone(&receivers.stats), listening);
+    let tail = Arc::new(TailStats::default());
+    let app = App::new(store.clone(), queries, Arc::clone(&receivers.stats), Arc::clone(&tail), listening);
     let router = crate::api::router(app.clone(), &config, receivers.endpoint());
 
     if !http.ip().is_loopback() {
@@ -161,12 +163,24 @@ async fn listen(config: Config, store: Store, listener: TcpListener, http: Socke
     let (end, ended) = watch::channel(None);
     let connections_max = config.http.connections_max;
     let mut until = stopping.clone();
-    let tasks = vec![
+    let (following, followed) = (stopping.clone(), end.clone());
+    let mut tasks = vec![
         spawn_watched("the receivers", end.clone(), async move {
             receivers.serve(async move { drop(until.wait_for(|stop| *stop).await) }).await;
         }),
         spawn_watched("the http server", end, serve(listener, router, connections_max, stopping, DRAIN)),
     ];
+    if let Some(logs) = tail_config(&config) {
+        let sink = Arc::new(StoreSink(app.store.clone()));
+        tasks.push(spawn_watched("the log files", followed, async move {
+            let mut until = following.clone();
+            if let Err(error) = tail::follow(logs, sink, tail, following).await {
+                tracing::error!(%error, "log files are not followed: their offsets cannot be read (logfiles.json)");
+                // The rest of the server goes on.
+                drop(until.wait_for(|stop| *stop).await);
+            }
+        }));
+    }
     Ok(Running { app, store, data_dir: config.data_dir, stop, ended, tasks })
 }
 
@@ -185,6 +199,18 @@ fn spawn_watched(
     tokio::spawn(async move {
         let _notice = Notice(name, end);
         part.await;
+    })
+}
+
+/// The log files that are followed; none when the configuration names none.
+fn tail_config(config: &Config) -> Option<TailConfig> {
+    let logs = &config.logfiles;
+    (!logs.read.is_empty()).then(|| TailConfig {
+        logs: logs.read.clone(),
+        state_file: Some(config.data_dir.join("logfiles.json")),
+        poll: logs.poll,
+        from_end: logs.from_end,
+        tenant: DEFAULT_TENANT.into(),
     })
 }
 

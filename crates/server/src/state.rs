@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tracewell_ingest::Stats;
+use tracewell_ingest::tail::TailStats;
 use tracewell_store::Store;
 
 use crate::demo::DemoControl;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) queries: Queries,
     pub(crate) ingest: Arc<Stats>,
+    pub(crate) tail: Arc<TailStats>,
     pub(crate) listeners: Listening,
     pub(crate) started: Instant,
     pub(crate) started_ns: u64,
@@ -37,11 +39,17 @@ pub(crate) struct Listening {
 }
 
 impl App {
-    pub(crate) fn new(store: Store, queries: Queries, ingest: Arc<Stats>, listeners: Listening) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        queries: Queries,
+        ingest: Arc<Stats>,
+        tail: Arc<TailStats>,
+        listeners: Listening,
+    ) -> Self {
         let (started, started_ns) = (Instant::now(), crate::time::now_ns());
         let stopping = AtomicBool::new(false);
         let demo = OnceLock::new();
-        Self(Arc::new(Shared { store, queries, ingest, listeners, started, started_ns, demo, stopping }))
+        Self(Arc::new(Shared { store, queries, ingest, tail, listeners, started, started_ns, demo, stopping }))
     }
 
     /// From now on readiness says that the server is stopping.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use tracewell_ingest::ReceiverSnapshot;
+use tracewell_ingest::tail::{FileStatus, LineSnapshot};
 use tracewell_store::StoreStatus;
 use tracewell_store::table::Signal;
 
@@ -37,7 +38,7 @@ pub(crate) fn document(app: &App) -> Value {
             "otlpGrpc": app.listeners.otlp_grpc.map(|address| address.to_string()),
             "otlpHttp": app.listeners.otlp_http.map(|address| address.to_string()),
         },
-        "receivers": app.ingest.snapshot().receivers.iter().map(receiver).collect::<Vec<_>>(),
+        "receivers": receivers(app),
         "storage": storage(&store),
         "queries": {
             "running": queries.running.load(Ordering::Relaxed),
@@ -52,6 +53,39 @@ pub(crate) fn document(app: &App) -> Value {
         document["notReadyReason"] = json!(reason);
     }
     document
+}
+
+/// The receivers for OTLP, and the log files where any are followed.
+fn receivers(app: &App) -> Vec<Value> {
+    let mut receivers: Vec<Value> = app.ingest.snapshot().receivers.iter().map(receiver).collect();
+    let files = app.tail.files();
+    if !files.is_empty() {
+        receivers.push(log_files(&app.tail.lines.snapshot(), &files));
+    }
+    receivers
+}
+
+/// The log files as one receiver: what could not be read is counted among the log records, as which it is kept.
+fn log_files(lines: &LineSnapshot, files: &[FileStatus]) -> Value {
+    let signal = |name: &str, accepted: u64, rejected: Value| {
+        json!({
+            "signal": name, "requests": 0, "itemsAccepted": accepted, "itemsRejected": rejected, "refused": {},
+            "bytesReceived": 0, "bytesDecoded": 0, "lastErrors": {},
+        })
+    };
+    let last_error = files.iter().find_map(|file| Some((file, file.error.as_ref()?))).map_or(
+        Value::Null,
+        |(file, error)| json!({"reason": "file", "message": error, "peer": file.path, "atUnixNano": "0"}),
+    );
+    json!({
+        "name": "log_files", "connections": 0, "connectionsOpen": 0, "lastError": last_error,
+        "signals": [
+            signal("traces", lines.spans, json!({})),
+            signal("logs", lines.log_records, json!(lines.unreadable)),
+        ],
+        "lines": lines,
+        "files": files,
+    })
 }
 
 /// One receiver: its counters, refusals as plain counts by reason, and the last refusals in full.
@@ -145,6 +179,7 @@ pub(crate) fn exposition(app: &App) -> String {
     out.sample("tracewell_build_info", &[("version", build::VERSION)], 1);
     metrics::process(&mut out, app.started.elapsed().as_secs_f64());
     metrics::receivers(&mut out, &app.ingest.snapshot());
+    metrics::log_files(&mut out, &app.tail.lines.snapshot(), app.tail.files().len());
     store_metrics(&mut out, &app.store.status());
     metrics::queries(&mut out, &app.queries.stats);
     out.finish()

@@ -95,7 +95,11 @@ fn receivers(status: &Value) -> Vec<Finding> {
                     taken.push(counted(items, if kind == "traces" { "span" } else { "log record" }));
                 }
                 for (reason, count) in signal["itemsRejected"].as_object().into_iter().flatten() {
-                    refused.push(format!("left out {} of {kind}: {reason}", count.as_u64().unwrap_or(0)));
+                    let count = count.as_u64().unwrap_or(0);
+                    refused.push(match receiver["files"].is_array() {
+                        true => format!("could not read {}: {reason}", counted(count as usize, "line")),
+                        false => format!("left out {count} of {kind}: {reason}"),
+                    });
                 }
                 for (reason, count) in signal["refused"].as_object().into_iter().flatten() {
                     let last = &signal["lastErrors"][reason];

@@ -38,7 +38,7 @@ pub use stats::{Example, LineSnapshot, LineStats};
 pub const FILES_MAX: usize = 1_000;
 
 /// Files to be followed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// A path, with `*` and `?` in its parts.
     pub path: PathBuf,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracewell_ingest::OtherSignals;
 
-use super::{Config, Http, Log, LogFormat, Otlp, QueryLimits, Retention, StoreLimits, units};
+use super::{Config, Http, Log, LogFiles, LogFormat, Otlp, QueryLimits, Retention, StoreLimits, units};
 
 /// A value as it was written: text (numbers and truth values too), or a list of texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("http", "User interface and query APIs."),
     ("otlp", "Receivers for OTLP (traces and logs)."),
     ("store", "How much is held in memory before it is written out."),
+    ("logfiles", "Log files whose lines become spans and log records (docs/logs.md)."),
     ("retention", "What is deleted when."),
     ("query", "What one query may use, so that no question can take the server down."),
     ("log", "The server's own log, on standard error."),
@@ -229,6 +230,32 @@ pub(super) const KEYS: &[Key] = &[
         apply: |config, value| store(&mut config.store.disk_free_bytes_min, value.read(units::size)),
     },
     Key {
+        path: "logfiles.read",
+        default: "[]",
+        doc: "Files to follow, through rotation, each as \"PATH service=NAME format=NAME\": * and ? in the path stand for \
+              anything;\nformat (last) is a name of `tracewell ingest-logs --help` or a pattern as nginx, Envoy or Apache \
+              have it, and is told\nfrom the first lines when it is left out. Also zone=+02:00 and field=FIELD=KEY.",
+        apply: |config, value| {
+            let read: Result<Vec<_>, _> = value.list().iter().map(|item| super::logfiles::entry(item)).collect();
+            store(&mut config.logfiles.read, read)
+        },
+    },
+    Key {
+        path: "logfiles.poll",
+        default: "1s",
+        doc: "How often they are looked at.",
+        apply: |config, value| store(&mut config.logfiles.poll, value.read(|text| duration_in(text, 1, 3_600))),
+    },
+    Key {
+        path: "logfiles.from",
+        default: "start",
+        doc: "Where a file begins that is seen for the first time: start, or end for what is written from now on.",
+        apply: |config, value| {
+            let places = [("start", false), ("end", true)];
+            store(&mut config.logfiles.from_end, value.read(|text| units::choice(text, &places)))
+        },
+    },
+    Key {
         path: "retention.age",
         default: "14d",
         doc: "Delete spans and logs that arrived longer ago than this; \"off\" keeps them for ever. What arrives late counts\n\
@@ -367,6 +394,7 @@ pub(super) fn defaults() -> Config {
             connections_max: 0,
             other_signals: OtherSignals::Refuse,
         },
+        logfiles: LogFiles { read: Vec::new(), poll: Duration::ZERO, from_end: false },
         store: StoreLimits {
             head_bytes_max: 0,
             head_age_max: Duration::ZERO,

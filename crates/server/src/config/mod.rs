@@ -10,6 +10,7 @@
 
 mod keys;
 mod load;
+mod logfiles;
 mod render;
 mod suggest;
 mod units;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tracewell_ingest::OtherSignals;
+use tracewell_ingest::tail::Log as LogFile;
 
 pub use load::{ConfigError, FlagValue, Inputs, Loaded, Origin, Problem, Setting, load};
 pub use render::{default_file, effective, reference};
@@ -37,6 +39,8 @@ pub struct Config {
     pub http: Http,
     /// The receivers for OTLP.
     pub otlp: Otlp,
+    /// Log files that are followed.
+    pub logfiles: LogFiles,
     /// How much is held in memory before it is written out.
     pub store: StoreLimits,
     /// What is deleted when.
@@ -77,6 +81,17 @@ pub struct Otlp {
     pub connections_max: usize,
     /// What exporters of metrics and profiles are told.
     pub other_signals: OtherSignals,
+}
+
+/// Log files that are followed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogFiles {
+    /// Which.
+    pub read: Vec<LogFile>,
+    /// How often they are looked at.
+    pub poll: Duration,
+    /// A file that is seen for the first time is read from its end.
+    pub from_end: bool,
 }
 
 /// How much is held in memory before it is written out.

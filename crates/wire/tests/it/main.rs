@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod accesslog;
 mod captures;
 mod files;
 mod jaeger;
