@@ -2,6 +2,7 @@
 
 mod apis;
 mod commands;
+mod ingest_logs;
 mod lifecycle;
 mod run;
 

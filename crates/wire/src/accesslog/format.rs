@@ -261,7 +261,10 @@ impl Preset {
             "caddy-json" => has("\"request\":{") && has("\"duration\""),
             "traefik-json" => has("\"DownstreamStatus\""),
             "json" | "logfmt" => !access.is_empty(),
-            _ => access.get(Field::Status).is_none_or(|status| status.parse::<u16>().is_ok()),
+            // The last value of a short pattern takes whatever else a longer line has.
+            _ => [Field::Status, Field::BytesSent, Field::BodyBytesSent, Field::BytesReceived, Field::Duration]
+                .iter()
+                .all(|field| access.get(*field).is_none_or(|text| text.parse::<f64>().is_ok())),
         }
     }
 }
