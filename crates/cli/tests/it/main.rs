@@ -5,6 +5,7 @@ mod commands;
 mod ingest_logs;
 mod lifecycle;
 mod run;
+mod proxy;
 
 use tracewell_testkit::server::{Server, ServerBuilder};
 
