@@ -11,12 +11,11 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use tracewell_proxy::{Backend, Config, Egress, Infer, Protocol, Route, Routes, Running};
 use tracewell_sdk::propagate::Composite;
-use tracewell_sdk::{Pipeline, Sampler, Signal, TraceLayer};
+use tracewell_sdk::{Pipeline, Sampler, Signal, Tracer};
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Dispatch, Level};
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::{Registry, fmt};
+use tracing::{Dispatch, Event, Level, Subscriber};
+use tracing_subscriber::layer::{self, Layer, SubscriberExt};
 
 use crate::signals::Ends;
 use crate::{output, runtime};
@@ -148,7 +147,7 @@ pub fn run(args: ProxyArgs) -> Result<ExitCode> {
     let resource = sdk.resource.clone();
     let propagators = sdk.propagators.clone();
     let pipeline = Arc::new(Pipeline::start(sdk).context("spans cannot be exported")?);
-    let dispatch = dispatch(pipeline.tracer(&resource).layer(), args.log);
+    let dispatch = dispatch(&pipeline.tracer(&resource), args.log);
     let flushes = Arc::clone(&pipeline);
     let config = config(&args, propagators, Arc::clone(&pipeline));
     let runtime = runtime()?;
@@ -181,7 +180,14 @@ fn sdk_config(args: &ProxyArgs) -> Result<tracewell_sdk::Config> {
             "OTEL_SERVICE_NAME" => args.service.clone(),
             _ => None,
         };
-        flag.or_else(|| std::env::var(name).ok())
+        // Spans of all requests of a service come from here: more than one application's own.
+        let default = match name {
+            "OTEL_BSP_MAX_QUEUE_SIZE" => Some("32768"),
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE" => Some("2048"),
+            "OTEL_BSP_SCHEDULE_DELAY" => Some("1000"),
+            _ => None,
+        };
+        flag.or_else(|| std::env::var(name).ok()).or_else(|| default.map(str::to_owned))
     };
     let (mut config, warnings) = tracewell_sdk::Config::from_lookup(lookup);
     for warning in warnings {
@@ -193,12 +199,10 @@ fn sdk_config(args: &ProxyArgs) -> Result<tracewell_sdk::Config> {
     if let Some(share) = args.sample {
         config.sampler = Sampler::ratio(share).parent_based();
     }
-    if config.resource.attributes().iter().all(|(key, _)| key != "service.name") || args.service.is_none() {
-        let named = std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|pairs| pairs.contains("service.name="));
-        if !named {
-            config.resource = config.resource.with("service.name", "unknown_service:proxy");
-            eprintln!("tracewell: no --service, so that its spans are those of unknown_service:proxy");
-        }
+    let named = std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|pairs| pairs.contains("service.name="));
+    if args.service.is_none() && !named {
+        config.resource = config.resource.with("service.name", "unknown_service:proxy");
+        eprintln!("tracewell: no --service, so that its spans are those of unknown_service:proxy");
     }
     Ok(config)
 }
@@ -212,11 +216,34 @@ fn service_name(config: &tracewell_sdk::Config) -> String {
 }
 
 /// Spans and warnings as OTLP; warnings to standard error, too.
-fn dispatch(layer: TraceLayer, level: Level) -> Dispatch {
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
-    let lines = lines.with_filter(filter_fn(move |metadata| metadata.is_event() && *metadata.level() <= level));
-    Dispatch::new(Registry::default().with(LevelFilter::INFO).with(layer).with(lines))
+fn dispatch(tracer: &Tracer, level: Level) -> Dispatch {
+    Dispatch::new(tracer.subscriber().with_max_level(LevelFilter::INFO).with(Lines { level }))
+}
+
+/// Writes events to standard error. The formatter of `tracing-subscriber` wants a registry of spans, which costs more
+/// than all that the proxy does.
+struct Lines {
+    level: Level,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        if *event.metadata().level() <= self.level {
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            eprintln!("tracewell proxy: {}", line.0);
+        }
+    }
+}
+
+/// An event in one line: what it says, and its fields.
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let text = if field.name() == "message" { format!(" {value:?}") } else { format!(" {field}={value:?}") };
+        self.0.push_str(&text);
+    }
 }
 
 fn config(args: &ProxyArgs, propagators: Composite, pipeline: Arc<Pipeline>) -> Config {

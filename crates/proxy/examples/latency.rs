@@ -1,17 +1,16 @@
-//! What the proxy adds to a request: the same load at a constant rate, directly and through `tracewell proxy`.
+//! What the proxy adds to a request: the same load at a constant rate, directly and through the proxy.
 //!
 //! ```sh
-//! cargo build --release
-//! cargo run --release -p tracewell-proxy --example latency -- target/release/tracewell 2000 10
+//! cargo run --release -p tracewell-proxy --example latency -- 2000 10
 //! ```
 //!
 //! Requests are due at fixed times, whatever became of those before; a latency counts from when its request was due, so
 //! that a pause is felt by everyone who would have come meanwhile. Every trace is recorded and exported. The backend, the
-//! clients and the receiver of spans are this process, the proxy is another one.
+//! clients and the receiver of spans are this process, the proxy is another one: this program again, with other words.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tracewell_proxy::{Config, Routes};
+use tracewell_sdk::{Pipeline, Resource};
+use tracing::Level;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -35,12 +37,15 @@ const BODY_BYTES: usize = 1024;
 const ROUNDS: usize = 3;
 
 fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args().skip(1);
-    let binary = arguments.next().ok_or("usage: latency PATH-OF-TRACEWELL [REQUESTS-PER-SECOND] [SECONDS]")?;
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|word| word == "proxy").is_some() {
+        let usage = "usage: latency proxy URL-OF-BACKEND URL-OF-RECEIVER";
+        return be_proxy(&arguments.next().ok_or(usage)?, &arguments.next().ok_or(usage)?);
+    }
     let rate: f64 = arguments.next().map_or(Ok(2000.0), |text| text.parse())?;
     let seconds: f64 = arguments.next().map_or(Ok(10.0), |text| text.parse())?;
     let (backend, sink) = (start_backend()?, start_sink()?);
-    let proxy = Proxy::start(&binary, backend, sink)?;
+    let proxy = Proxy::start(backend, sink)?;
     println!("{rate} requests/s over {CONNECTIONS} connections, {seconds} s a round, {BODY_BYTES} bytes an answer");
     for (name, version) in [("HTTP/1.1", Version::Http1), ("HTTP/2", Version::Http2)] {
         let (mut direct, mut through) = (Vec::new(), Vec::new());
@@ -234,21 +239,39 @@ fn swallow(stream: TcpStream) -> Option<()> {
     }
 }
 
+/// The proxy as `tracewell proxy` sets it up, until the process is killed.
+fn be_proxy(backend: &str, sink: &str) -> Result<(), Failure> {
+    let mut sdk = tracewell_sdk::Config::to_endpoint(sink);
+    sdk.traces.queue_records_max = 32_768;
+    sdk.traces.batch_records_max = 2_048;
+    sdk.traces.delay = Duration::from_secs(1);
+    let pipeline = Pipeline::start(sdk)?;
+    let dispatch = pipeline.tracer(&Resource::new("measured")).dispatch(Level::INFO);
+    let config = Config {
+        inbound: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        routes: Routes::new(Vec::new(), Some(backend.parse()?)),
+        ..Config::default()
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let proxy = tracewell_proxy::start(config, dispatch).await?;
+        println!("{}", proxy.addresses().inbound.ok_or("no address")?);
+        std::future::pending().await
+    })
+}
+
 struct Proxy {
     child: Child,
     address: SocketAddr,
 }
 
 impl Proxy {
-    fn start(binary: &str, backend: SocketAddr, sink: SocketAddr) -> Result<Self, Failure> {
-        let mut command = Command::new(binary);
-        command.args(["proxy", "--listen", "127.0.0.1:0", "--service", "measured"]);
-        command.args(["--to", &format!("http://{backend}"), "--otlp", &format!("http://{sink}")]);
+    fn start(backend: SocketAddr, sink: SocketAddr) -> Result<Self, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["proxy", &format!("http://{backend}"), &format!("http://{sink}")]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("no standard output")?).read_line(&mut line)?;
-        let address = line.split_whitespace().find_map(|word| word.strip_prefix("http://")?.parse().ok());
-        Ok(Self { child, address: address.ok_or("no address in the ready line")? })
+        Ok(Self { child, address: line.trim().parse()? })
     }
 }
 

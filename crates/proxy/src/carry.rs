@@ -51,7 +51,11 @@ pub(crate) async fn carry(
         Ok(backend) => backend,
         Err(failure) => {
             hub.stats.failed(failure);
-            return own_answer(failure, None, grpc, parts.version);
+            let answer = own_answer(failure, None, grpc, parts.version);
+            if matches!(door, Door::Inbound) {
+                note_refusal(&hub, peer, &parts, grpc, failure, answer.status());
+            }
+            return answer;
         }
     };
     let (about, method) = (About::new(&parts, grpc, &hub.names), parts.method.clone());
@@ -79,6 +83,19 @@ pub(crate) async fn carry(
             answer
         }
     }
+}
+
+/// The span of an inbound request that goes nowhere.
+fn note_refusal(hub: &Hub, peer: SocketAddr, parts: &Parts, grpc: bool, failure: Failure, status: StatusCode) {
+    let carried = hub.config.propagators.extract(&parts.headers);
+    let span = About::new(parts, grpc, &hub.names).server_span(parts, peer, &carried);
+    span.record("http.response.status_code", status.as_u16());
+    span.record("error.type", failure.kind());
+    if status.is_server_error() {
+        span.record("otel.status_code", "error");
+        span.record("otel.status_message", failure.words());
+    }
+    span.end();
 }
 
 /// Where a request goes.

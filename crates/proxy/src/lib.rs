@@ -117,8 +117,8 @@ pub struct Running {
     loops: JoinSet<()>,
 }
 
-/// Opens all listeners, or none, and serves them. Spans go to `dispatch`, whose subscriber has to hold a
-/// [`TraceLayer`](tracewell_sdk::TraceLayer) over a registry.
+/// Opens all listeners, or none, and serves them. Spans go to `dispatch`, whose subscriber has to be a
+/// [`TraceSubscriber`](tracewell_sdk::TraceSubscriber) or to hold a [`TraceLayer`](tracewell_sdk::TraceLayer).
 ///
 /// # Errors
 ///

@@ -36,6 +36,7 @@ pub(crate) struct Pool {
     hosts: Mutex<HashMap<Key, Arc<Host>>>,
     pub(crate) connector: Connector,
     limits: Limits,
+    connect_time: Duration,
     idle: AtomicUsize,
 }
 
@@ -73,8 +74,13 @@ enum Held {
 
 impl Pool {
     pub(crate) fn new(config: &Config) -> Result<Arc<Self>, CertificateError> {
-        let (hosts, connector) = (Mutex::default(), Connector::new(config)?);
-        Ok(Arc::new(Self { hosts, connector, limits: config.limits.clone(), idle: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self {
+            hosts: Mutex::default(),
+            connector: Connector::new(config)?,
+            limits: config.limits.clone(),
+            connect_time: config.connect_time,
+            idle: AtomicUsize::new(0),
+        }))
     }
 
     /// A connection in that version, an idle one unless `fresh`.
@@ -91,7 +97,12 @@ impl Pool {
         let begin = Instant::now();
         let own = Arc::clone(&host);
         let shares = version == Line::Http2 && !host.unshared.load(Ordering::Relaxed);
-        let _one = if shares { Some(own.opening.lock().await) } else { None };
+        let _one = if shares {
+            let turn = tokio::time::timeout(self.connect_time, own.opening.lock()).await;
+            Some(turn.map_err(|_| Failure::ConnectTimeout)?)
+        } else {
+            None
+        };
         if !fresh
             && shares
             && let Some(line) = self.idle_line(&host)

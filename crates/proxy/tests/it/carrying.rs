@@ -339,6 +339,8 @@ async fn routes_choose_by_host_and_path_and_say_when_none_fits() {
     assert!(other.ends_with("second"), "{other}");
     let none = get(bench.inbound(), "/", "").await;
     assert!(none.starts_with("HTTP/1.1 404") && none.contains("no route"), "{none}");
+    let spans = bench.spans(5).await;
+    assert!(spans.iter().any(|span| span.kind == SERVER && text(span, "error.type") == "no_route"), "{spans:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

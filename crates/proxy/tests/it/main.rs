@@ -6,4 +6,5 @@ mod deaths;
 mod grpc;
 mod running;
 mod support;
+mod tls;
 mod tunnels;
