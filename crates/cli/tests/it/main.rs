@@ -4,8 +4,8 @@ mod apis;
 mod commands;
 mod ingest_logs;
 mod lifecycle;
-mod run;
 mod proxy;
+mod run;
 
 use tracewell_testkit::server::{Server, ServerBuilder};
 
