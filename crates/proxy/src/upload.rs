@@ -257,6 +257,6 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |reader| reader.hint.clone())
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |reader| reader.hint)
     }
 }
