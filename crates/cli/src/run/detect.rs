@@ -83,7 +83,7 @@ const JAVA_PROGRAMS: &[&str] =
 /// Says what a command is. Reads at most the first lines of files that it names; changes nothing.
 pub fn detect(command: &[OsString], around: &Surroundings) -> Detected {
     let command = behind_launchers(command);
-    let name = command.first().map(|word| base_name(word)).unwrap_or_default();
+    let name = command.first().map(base_name).unwrap_or_default();
     let runtime = match unsupported(&name).or_else(|| by_name(&name, command)) {
         Some(runtime) => runtime,
         None => by_file(command, around),
