@@ -263,7 +263,8 @@ impl Recorder {
         visitor.fields.attributes = take(&SCRATCH);
         attributes.record(&mut visitor);
         self.code_attributes(&mut visitor, metadata);
-        let mut fields = visitor.fields;
+        // Borrowed, not moved: it is large, and nearly always empty but for the attributes.
+        let fields = &mut visitor.fields;
         let mut encoded = std::mem::take(&mut fields.attributes);
         let id = slab::open(|open| {
             fill(open);
@@ -274,7 +275,9 @@ impl Recorder {
             std::mem::swap(&mut recording.attributes.encoded, &mut encoded);
             recording.attributes.count = fields.count;
             recording.attributes.dropped = fields.dropped;
-            apply(recording, fields, self.config());
+            if fields.special {
+                apply(recording, fields, self.config());
+            }
         });
         give(&SCRATCH, encoded);
         id
@@ -300,7 +303,7 @@ impl Recorder {
         let mut visitor = Visitor::new(Place::Span, ATTRIBUTES, &self.config().limits);
         visitor.fields.attributes = take(&SCRATCH);
         values.record(&mut visitor);
-        let mut fields = visitor.fields;
+        let fields = &mut visitor.fields;
         let encoded = std::mem::take(&mut fields.attributes);
         slab::with(id, |open| {
             if let Some(recording) = open.recording() {
@@ -409,8 +412,8 @@ impl Recorder {
 }
 
 /// Applies what the fields of a span said.
-fn apply(recording: &mut Recording, fields: Fields, config: &Config) {
-    if let Some(name) = fields.name {
+fn apply(recording: &mut Recording, fields: &mut Fields, config: &Config) {
+    if let Some(name) = fields.name.take() {
         recording.name = name.into();
     }
     if let Some(kind) = fields.kind {

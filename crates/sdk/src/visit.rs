@@ -19,6 +19,8 @@ pub(crate) struct Fields {
     pub(crate) attributes: Vec<u8>,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
+    /// Whether any of the fields below was there.
+    pub(crate) special: bool,
     /// `otel.name`.
     pub(crate) name: Option<String>,
     /// `otel.kind`.
@@ -106,6 +108,7 @@ impl<'a> Visitor<'a> {
             ("log.module_path" | "log.file" | "log.line", Place::Event) => {}
             _ => return false,
         }
+        fields.special = true;
         true
     }
 
@@ -128,7 +131,7 @@ impl Visit for Visitor<'_> {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         if field.name() == "error" {
-            self.fields.failed = value;
+            (self.fields.failed, self.fields.special) = (value, true);
         } else {
             self.attribute(field.name(), ValueRef::Bool(value));
         }
@@ -180,7 +183,7 @@ impl Visit for Visitor<'_> {
             exception.causes.push_str(&format(&format_args!("caused by: {error}\n")));
             cause = error.source();
         }
-        self.fields.exception = Some(exception);
+        (self.fields.exception, self.fields.special) = (Some(exception), true);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

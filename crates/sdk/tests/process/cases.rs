@@ -46,13 +46,27 @@ struct Ended {
     stderr: String,
 }
 
+/// Whether this process was started with a signal ignored that the cases send, as `nohup` and shells in the background
+/// do: what it starts inherits that.
+fn ignores_signals() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].iter().any(|signal| mask >> (signal.as_raw() - 1) & 1 == 1)
+}
+
 struct Program {
     command: Command,
 }
 
 impl Program {
     fn new(name: &str, receiver: &Receiver) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let executable = std::env::current_exe().unwrap();
+        let mut command = Command::new(&executable);
+        if ignores_signals() {
+            command = Command::new("/usr/bin/env");
+            command.arg("--default-signal=TERM,INT,HUP,QUIT").arg(executable);
+        }
         command.env_clear();
         command.env(crate::PROGRAM, name);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", receiver.address));
@@ -167,7 +181,7 @@ fn ignored_signal() {
     let receiver = Receiver::start(vec![]);
     let mut program = Program::new("signal", &receiver);
     // The shell ignores the signal, and what it starts inherits that.
-    let executable = program.command.get_program().to_owned();
+    let executable = std::env::current_exe().unwrap();
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "trap '' HUP; exec \"$0\""]).arg(executable).env_clear();
     for (name, value) in program.command.get_envs() {
