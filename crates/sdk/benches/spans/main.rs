@@ -11,21 +11,29 @@
 //! What a queue dropped is printed: a figure with drops would be a lie. A span is made, entered, left and
 //! closed; everything is subtracted that the loop itself costs.
 //!
-//! Rounds are repeated and the median is told, with the best beside it: other programs on the machine
-//! only ever add.
+//! Each stack is measured in processes of its own, as the global default that it is in an application, and the
+//! stacks take turns. The median is told, with the best beside it: other programs on the machine only ever add.
 
 mod sink;
 mod stacks;
 
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use tracing::{Dispatch, Span, info, info_span};
+use tracing::{Span, info, info_span};
 
 use stacks::{Sampling, Stack};
 
-/// Bursts of one figure.
-const ROUNDS: usize = 300;
+/// Bursts of one process.
+const ROUNDS: usize = 150;
+
+/// Processes of one figure.
+const TURNS: usize = 5;
+
+/// In the environment of a process that measures one cell of the table.
+const CELL: &str = "TRACEWELL_BENCH_CELL";
 
 /// Spans in a burst.
 const BURST: u32 = 256;
@@ -147,56 +155,89 @@ const CASES: &[Case] = &[
 ];
 
 fn run(case: &Case, stack: &Stack) -> Figure {
-    let thread = |dispatch: &Dispatch| {
-        tracing::dispatcher::with_default(dispatch, || {
-            let around = case.inside.then(|| {
-                let span = info_span!("around");
-                stack.claim(&span);
-                span.entered()
-            });
-            let figure = measure(case.spans, &case.work);
-            drop(around);
-            figure
-        })
+    let thread = || {
+        let around = case.inside.then(|| {
+            let span = info_span!("around");
+            stack.claim(&span);
+            span.entered()
+        });
+        let figure = measure(case.spans, &case.work);
+        drop(around);
+        figure
     };
     if case.threads == 1 {
-        return thread(&stack.dispatch);
+        return thread();
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..case.threads).map(|_| scope.spawn(|| thread(&stack.dispatch))).collect();
+        let threads: Vec<_> = (0..case.threads).map(|_| scope.spawn(thread)).collect();
         let figures: Vec<Figure> = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
         let worst = |pick: fn(&Figure) -> f64| figures.iter().map(pick).fold(0.0, f64::max);
         Figure { median: worst(|figure| figure.median), best: worst(|figure| figure.best) }
     })
 }
 
+/// The process of one cell: `CELL` names the line, the column and the sink.
+fn measure_cell(cell: &str) -> Option<()> {
+    let mut parts = cell.split(' ');
+    let case = CASES.get(parts.next()?.parse::<usize>().ok()?)?;
+    let (_, make) = stacks::ALL.get(parts.next()?.parse::<usize>().ok()?)?;
+    let stack = make(case.sampling, parts.next()?.parse().ok()?);
+    // As an application has it: for the whole process, not for one thread.
+    tracing::dispatcher::set_global_default(stack.dispatch.clone()).ok()?;
+    let figure = run(case, &stack);
+    println!("{} {} {}", figure.median, figure.best, stack.lost().unwrap_or_default());
+    Some(())
+}
+
+/// Starts the process of a cell: its figure, and how many spans did not get into the queue.
+fn cell(case: usize, stack: usize, sink: SocketAddr) -> Option<(Figure, u64)> {
+    let mut command = Command::new(std::env::current_exe().ok()?);
+    let output = command.env(CELL, format!("{case} {stack} {sink}")).stderr(Stdio::inherit()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut numbers = text.lines().last()?.split(' ').map(str::parse::<f64>);
+    let (median, best) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some((Figure { median, best }, numbers.next()?.ok()? as u64))
+}
+
 fn main() {
+    if let Ok(cell) = std::env::var(CELL) {
+        measure_cell(&cell).expect("a line, a column and an address");
+        return;
+    }
     // `cargo bench … -- 'unsampled root / TraceL'` runs the cells whose "line / column" holds that.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let sink = sink::Sink::start();
-    println!("CPU nanoseconds of the calling thread per span: median (best) of {ROUNDS} bursts of {BURST}\n");
+    println!("CPU nanoseconds of the calling thread per span: median (best) of {TURNS} × {ROUNDS} bursts of {BURST}\n");
     print!("| {:<34} |", "");
-    let makers = stacks::ALL;
-    makers.iter().for_each(|(name, _)| print!(" {name:>24} |"));
-    println!("\n|{}|{}", "-".repeat(36), format!("{}:|", "-".repeat(25)).repeat(makers.len()));
+    let columns = stacks::ALL;
+    columns.iter().for_each(|(name, _)| print!(" {name:>24} |"));
+    println!("\n|{}|{}", "-".repeat(36), format!("{}:|", "-".repeat(25)).repeat(columns.len()));
     let mut notes = Vec::new();
-    for case in CASES {
-        let cell = |name: &str| format!("{} / {name}", case.name);
-        if !makers.iter().any(|(name, _)| chosen(&cell(name))) {
+    for (line, case) in CASES.iter().enumerate() {
+        let chosen: Vec<bool> = columns.iter().map(|(name, _)| chosen(&format!("{} / {name}", case.name))).collect();
+        if !chosen.contains(&true) {
             continue;
         }
-        print!("| {:<34} |", case.name);
-        for (name, make) in makers {
-            if !chosen(&cell(name)) {
-                print!(" {:>24} |", "");
-                continue;
+        // The columns take turns, so that what else the machine does hits all of them.
+        let mut figures: Vec<Vec<Figure>> = columns.iter().map(|_| Vec::new()).collect();
+        for _ in 0..TURNS {
+            for (column, figures) in figures.iter_mut().enumerate().filter(|(column, _)| chosen[*column]) {
+                let (figure, lost) = cell(line, column, sink.address).expect("a process that measures");
+                figures.push(figure);
+                if lost > 0 {
+                    notes
+                        .push(format!("{}, {}: {lost} spans did not get into the queue", columns[column].0, case.name));
+                }
             }
-            let stack = make(case.sampling, sink.address);
-            let figure = run(case, &stack);
-            print!(" {:>24} |", format!("{:.0} ({:.0})", figure.median, figure.best));
-            if let Some(lost) = stack.lost().filter(|lost| *lost > 0) {
-                notes.push(format!("{name}, {}: {lost} spans did not get into the queue", case.name));
+        }
+        print!("| {:<34} |", case.name);
+        for mut figures in figures {
+            figures.sort_by(|one, other| one.median.total_cmp(&other.median));
+            let best = figures.iter().map(|figure| figure.best).fold(f64::INFINITY, f64::min);
+            match figures.get(figures.len() / 2) {
+                Some(middle) => print!(" {:>24} |", format!("{:.0} ({best:.0})", middle.median)),
+                None => print!(" {:>24} |", ""),
             }
         }
         println!();
