@@ -30,9 +30,10 @@ const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 40;
 
 /// A request, and what to call it.
-const CASES: [(&str, &str); 2] = [
+const CASES: [(&str, &str); 3] = [
     ("GET /items/{id}, five bytes", "GET /items/42?color=blue HTTP/1.1\r\n"),
     ("POST /orders, JSON both ways", "POST /orders HTTP/1.1\r\ncontent-type: application/json\r\n"),
+    ("GET /catalog/{page}, a hundred items", "GET /catalog/3 HTTP/1.1\r\n"),
 ];
 
 /// What callers usually send.

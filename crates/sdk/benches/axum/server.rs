@@ -51,8 +51,25 @@ async fn order(Json(order): Json<Value>) -> Json<Value> {
     Json(json!({"id": "o-1", "total_cents": lines.iter().map(cents).sum::<u64>(), "lines": lines}))
 }
 
+/// A page of a list: read from text as a database or a cache would give it, sorted, and written.
+async fn catalog(Path(page): Path<u64>) -> Json<Value> {
+    let stored: Vec<String> = (0..100)
+        .map(|number| {
+            let sku = (number * 7919 + page) % 1000;
+            json!({"sku": sku, "name": format!("a thing, number {sku}"), "cents": 1999, "tags": ["new", "blue"]})
+                .to_string()
+        })
+        .collect();
+    let mut items: Vec<Value> = stored.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    items.sort_by_key(|item| item["sku"].as_u64());
+    Json(json!({"page": page, "items": items}))
+}
+
 fn router() -> Router {
-    Router::new().route("/items/{id}", get(|Path(_): Path<String>| async { "hello" })).route("/orders", post(order))
+    Router::new()
+        .route("/items/{id}", get(|Path(_): Path<String>| async { "hello" }))
+        .route("/orders", post(order))
+        .route("/catalog/{page}", get(catalog))
 }
 
 /// Throws everything away.
