@@ -4,6 +4,36 @@ use std::collections::HashMap;
 
 use crate::{SpanId, SpanKind, SpanRecord};
 
+/// What the place of a span in its trace hangs on.
+pub trait Placed {
+    /// Its id.
+    fn span_id(&self) -> SpanId;
+    /// The id of its parent.
+    fn parent_span_id(&self) -> Option<SpanId>;
+    /// Its start, nanoseconds since the Unix epoch.
+    fn start_unix_nano(&self) -> u64;
+    /// OTLP `SpanKind` as a number.
+    fn kind(&self) -> i32;
+}
+
+impl Placed for SpanRecord {
+    fn span_id(&self) -> SpanId {
+        self.span.span_id
+    }
+
+    fn parent_span_id(&self) -> Option<SpanId> {
+        self.span.parent_span_id
+    }
+
+    fn start_unix_nano(&self) -> u64 {
+        self.span.start_unix_nano
+    }
+
+    fn kind(&self) -> i32 {
+        self.span.kind
+    }
+}
+
 /// A span's place in the tree. Nodes stand in preorder: a node's descendants follow it directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node {
@@ -32,7 +62,7 @@ impl TraceTree {
     ///
     /// Where two spans share an id (Zipkin's shared spans: one id for the client and the server half)
     /// the server half becomes the child of the client half, and children go below the server half.
-    pub fn build(spans: &[SpanRecord]) -> Self {
+    pub fn build<S: Placed>(spans: &[S]) -> Self {
         let parents = resolve_parents(spans);
         let mut children: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
         let mut roots = Vec::new();
@@ -42,7 +72,7 @@ impl TraceTree {
                 None => roots.push(index),
             }
         }
-        let by_start = |index: &usize| (spans[*index].span.start_unix_nano, *index);
+        let by_start = |index: &usize| (spans[*index].start_unix_nano(), *index);
         roots.sort_by_key(by_start);
         for siblings in &mut children {
             siblings.sort_by_key(by_start);
@@ -64,7 +94,7 @@ impl TraceTree {
         tree
     }
 
-    fn place(&mut self, root: usize, spans: &[SpanRecord], children: &[Vec<usize>], placed: &mut [bool]) {
+    fn place<S: Placed>(&mut self, root: usize, spans: &[S], children: &[Vec<usize>], placed: &mut [bool]) {
         // An explicit stack: a chain may be as deep as a trace is long.
         let mut stack = vec![(root, None::<usize>, 0u32)];
         let first = self.nodes.len();
@@ -73,7 +103,7 @@ impl TraceTree {
                 continue;
             }
             let node = self.nodes.len();
-            let orphan = parent.is_none() && spans[span].span.parent_span_id.is_some();
+            let orphan = parent.is_none() && spans[span].parent_span_id().is_some();
             self.nodes.push(Node { span, parent, depth, descendants: 0, orphan });
             stack.extend(children[span].iter().rev().map(|child| (*child, Some(node), depth + 1)));
         }
@@ -85,17 +115,17 @@ impl TraceTree {
     }
 }
 
-fn is_server(record: &SpanRecord) -> bool {
-    record.span.kind == SpanKind::Server as i32 || record.span.kind == SpanKind::Consumer as i32
+fn is_server(span: &impl Placed) -> bool {
+    span.kind() == SpanKind::Server as i32 || span.kind() == SpanKind::Consumer as i32
 }
 
 /// The index of each span's parent.
-fn resolve_parents(spans: &[SpanRecord]) -> Vec<Option<usize>> {
+fn resolve_parents<S: Placed>(spans: &[S]) -> Vec<Option<usize>> {
     // For each id: the outer (client) and the inner (server) holder; the same span where it is unique.
     let mut holders: HashMap<SpanId, (usize, usize)> = HashMap::with_capacity(spans.len());
     for (index, record) in spans.iter().enumerate() {
         holders
-            .entry(record.span.span_id)
+            .entry(record.span_id())
             .and_modify(|(outer, inner)| {
                 if is_server(record) && !is_server(&spans[*inner]) {
                     *inner = index;
@@ -109,16 +139,16 @@ fn resolve_parents(spans: &[SpanRecord]) -> Vec<Option<usize>> {
         .iter()
         .enumerate()
         .map(|(index, record)| {
-            let own = holders.get(&record.span.span_id);
+            let own = holders.get(&record.span_id());
             if let Some((outer, inner)) = own
                 && outer != inner
                 && is_server(record)
             {
                 return Some(*outer);
             }
-            let parent_id = record.span.parent_span_id?;
+            let parent_id = record.parent_span_id()?;
             let (_, inner) = holders.get(&parent_id)?;
-            (*inner != index && parent_id != record.span.span_id).then_some(*inner)
+            (*inner != index && parent_id != record.span_id()).then_some(*inner)
         })
         .collect()
 }

@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("analysis", &["model"]),
     ("store", &["model", "wire"]),
     ("ingest", &["model", "wire"]),
-    ("query", &["model", "wire", "store"]),
+    ("query", &["model", "wire", "analysis", "store"]),
     ("server", &["model", "propagate", "wire", "analysis", "store", "ingest", "query"]),
     ("sdk", &["model", "propagate"]),
     ("demo", &["model", "propagate", "sdk"]),

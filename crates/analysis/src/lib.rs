@@ -1,0 +1,15 @@
+//! What a trace, or many of them, say: where the time went, and who is to blame.
+//!
+//! It is: pure functions from spans to answers, each with its input, algorithm, source, edge cases and cost written down
+//! in its module. It is not: a store, a query language or a screen; it touches neither disk, network nor clock.
+//!
+//! ```text
+//! SpanRecords, columns of a store ──▶ Traces (columns, numbered texts, every trace in preorder)
+//!                                        │
+//!        one trace ──────────────────────┼────────────────────── many traces
+//!                                        ▼
+//! ```
+
+pub mod traces;
+
+pub use traces::{Attribute, Builder, Link, Log, LogSource, NO_SPAN, Scalar, Span, Status, Text, Texts, Trace, Traces};

@@ -1,0 +1,328 @@
+//! From spans in any order to [`Traces`].
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use tracewell_model::{
+    KeyValue, LogEntry, Placed, Resource, SpanId, SpanRecord, StatusCode, TraceId, TraceTree, UNKNOWN_SERVICE, Value,
+};
+
+use super::{Attribute, Link, Log, LogSource, NO_SPAN, Scalar, Span, Status, Text, Texts, Trace, Traces};
+
+/// Takes spans trace by trace.
+///
+/// [`Builder::span`], [`Builder::link`] and [`Builder::log`] add to the trace under way, in any order;
+/// [`Builder::finish_trace`] ends it. What a trace holds twice (the same span, sent again) is taken once.
+#[derive(Debug, Default)]
+pub struct Builder {
+    built: Traces,
+    pending: Vec<Span>,
+    pending_attributes: Vec<Attribute>,
+    pending_links: Vec<(SpanId, Link)>,
+    pending_logs: Vec<(Option<SpanId>, Log)>,
+}
+
+impl Placed for Span {
+    fn span_id(&self) -> SpanId {
+        self.id
+    }
+
+    fn parent_span_id(&self) -> Option<SpanId> {
+        self.parent_id
+    }
+
+    fn start_unix_nano(&self) -> u64 {
+        self.start_ns
+    }
+
+    fn kind(&self) -> i32 {
+        i32::from(self.kind)
+    }
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self {
+            id: SpanId::default(),
+            parent_id: None,
+            start_ns: 0,
+            end_ns: 0,
+            timed: true,
+            parent: NO_SPAN,
+            descendants: 0,
+            depth: 0,
+            kind: 0,
+            status: Status::Unset,
+            flags: 0,
+            service: Text::EMPTY,
+            operation: Text::EMPTY,
+            instance: Text::EMPTY,
+            host: Text::EMPTY,
+            version: Text::EMPTY,
+            peer: Text::EMPTY,
+            statement: Text::EMPTY,
+            trace_state: Text::EMPTY,
+            status_message: Text::EMPTY,
+            resource: 0,
+            attributes_first: 0,
+            attributes_count: 0,
+        }
+    }
+}
+
+impl Builder {
+    /// Without any trace.
+    pub fn new() -> Self {
+        let mut builder = Self::default();
+        builder.built.resources.push(Vec::new());
+        builder
+    }
+
+    /// The texts, to number those of the spans to come.
+    pub fn texts(&mut self) -> &mut Texts {
+        &mut self.built.texts
+    }
+
+    /// Takes the attributes of a resource; the number is for [`Span::resource`]. Number 0 is the resource that says nothing.
+    pub fn resource(&mut self, attributes: Vec<Attribute>) -> u32 {
+        self.built.resources.push(attributes);
+        self.built.resources.len() as u32 - 1
+    }
+
+    /// Adds a span with its attributes to the trace under way. What concerns its place (`parent`, `descendants`, `depth`,
+    /// `attributes_first`, `attributes_count`, `timed`) is overwritten.
+    pub fn span(&mut self, mut span: Span, attributes: &[Attribute]) {
+        span.attributes_first = self.pending_attributes.len() as u32;
+        span.attributes_count = attributes.len() as u32;
+        self.pending_attributes.extend_from_slice(attributes);
+        self.pending.push(span);
+    }
+
+    /// Adds a link of a span of the trace under way.
+    pub fn link(&mut self, from: SpanId, trace_id: TraceId, span_id: SpanId) {
+        self.pending_links.push((from, Link { span: NO_SPAN, trace_id, span_id }));
+    }
+
+    /// Adds a log record, or an event, of the trace under way. `log.site` is what the record's text is without what
+    /// varies from record to record; `log.span` is overwritten.
+    pub fn log(&mut self, span: Option<SpanId>, log: Log) {
+        self.pending_logs.push((span, log));
+    }
+
+    /// Ends the trace under way: finds parents, sorts siblings, concludes missing times.
+    pub fn finish_trace(&mut self, id: TraceId, weight: f64) {
+        let (first, logs_first) = (self.built.spans.len(), self.built.logs.len());
+        let mut pending = std::mem::take(&mut self.pending);
+        drop_repeated(&mut pending);
+        conclude_times(&mut pending);
+        let tree = TraceTree::build(&pending);
+        for node in &tree.nodes {
+            let mut span = pending[node.span];
+            span.parent = node.parent.map_or(NO_SPAN, |parent| (first + parent) as u32);
+            span.descendants = node.descendants as u32;
+            span.depth = node.depth;
+            let attributes = span.attributes_first as usize..(span.attributes_first + span.attributes_count) as usize;
+            span.attributes_first = self.built.attributes.len() as u32;
+            self.built.attributes.extend_from_slice(&self.pending_attributes[attributes]);
+            self.built.spans.push(span);
+        }
+        self.attach(first, logs_first);
+        self.built.traces.push(Trace {
+            id,
+            first: first as u32,
+            end: self.built.spans.len() as u32,
+            logs_first: logs_first as u32,
+            logs_end: self.built.logs.len() as u32,
+            weight,
+        });
+        pending.clear();
+        self.pending = pending;
+        self.pending_attributes.clear();
+    }
+
+    /// Hangs links and logs on the spans that they belong to.
+    fn attach(&mut self, first: usize, logs_first: usize) {
+        if self.pending_links.is_empty() && self.pending_logs.is_empty() {
+            return;
+        }
+        let by_id: HashMap<SpanId, u32, RandomState> =
+            self.built.spans[first..].iter().zip(first as u32..).map(|(span, number)| (span.id, number)).collect();
+        let number = |id: SpanId| by_id.get(&id).copied().unwrap_or(NO_SPAN);
+        let mut links: Vec<Link> =
+            self.pending_links.drain(..).map(|(from, link)| Link { span: number(from), ..link }).collect();
+        links.retain(|link| link.span != NO_SPAN);
+        links.sort_by_key(|link| link.span);
+        self.built.links.append(&mut links);
+        let logs = self.pending_logs.drain(..).map(|(span, log)| Log { span: span.map_or(NO_SPAN, number), ..log });
+        self.built.logs.extend(logs);
+        self.built.logs[logs_first..].sort_by_key(|log| log.time_ns);
+    }
+
+    /// All traces that were ended.
+    pub fn finish(self) -> Traces {
+        self.built
+    }
+
+    /// Traces of any spans and log records, grouped by trace, in the order of their first appearance. Log records of
+    /// traces without spans are left out.
+    pub fn from_records(spans: &[SpanRecord], logs: &[LogEntry]) -> Traces {
+        let mut builder = Self::new();
+        let mut order: Vec<TraceId> = Vec::new();
+        let mut groups: HashMap<TraceId, (Vec<&SpanRecord>, Vec<&LogEntry>), RandomState> = HashMap::default();
+        for record in spans {
+            let id = record.span.trace_id;
+            groups.entry(id).or_insert_with(|| (order.push(id), Default::default()).1).0.push(record);
+        }
+        for entry in logs {
+            if let Some(group) = entry.record.trace_id.and_then(|id| groups.get_mut(&id)) {
+                group.1.push(entry);
+            }
+        }
+        let mut resources: HashMap<*const Resource, Origin, RandomState> = HashMap::default();
+        for id in order {
+            let Some((spans, logs)) = groups.remove(&id) else { continue };
+            for record in spans {
+                let key = std::sync::Arc::as_ptr(&record.resource);
+                let origin = match resources.get(&key) {
+                    Some(origin) => *origin,
+                    None => {
+                        let origin = builder.origin(&record.resource);
+                        resources.insert(key, origin);
+                        origin
+                    }
+                };
+                builder.record(record, origin);
+            }
+            for entry in logs {
+                builder.log_entry(entry);
+            }
+            builder.finish_trace(id, 1.0);
+        }
+        builder.finish()
+    }
+
+    /// Takes a resource, and what is asked of it most.
+    fn origin(&mut self, resource: &Resource) -> Origin {
+        let mut find = |keys: &[&str]| {
+            let found = keys.iter().find_map(|key| {
+                let attribute = resource.attributes.iter().rev().find(|attribute| attribute.key == *key)?;
+                attribute.value.as_str().filter(|text| !text.is_empty())
+            });
+            found.map_or(Text::EMPTY, |text| self.built.texts.number(text))
+        };
+        let instance = find(&["service.instance.id", "k8s.pod.name", "container.id"]);
+        let host = find(&["host.name", "hostname", "k8s.node.name", "host.id"]);
+        let version = find(&["service.version"]);
+        let service = self.built.texts.number(resource.service_name());
+        let attributes = self.scalars(&resource.attributes);
+        Origin { service, instance, host, version, resource: self.resource(attributes) }
+    }
+
+    fn scalars(&mut self, attributes: &[KeyValue]) -> Vec<Attribute> {
+        let texts = &mut self.built.texts;
+        let scalar = |attribute: &KeyValue| {
+            let value = match &attribute.value {
+                Value::Str(text) => Scalar::Text(texts.number(text)),
+                Value::Bool(value) => Scalar::Bool(*value),
+                Value::Int(value) => Scalar::Int(*value),
+                Value::Double(value) => Scalar::Double(*value),
+                Value::Empty | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => return None,
+            };
+            Some(Attribute { key: texts.number(&attribute.key), value })
+        };
+        attributes.iter().filter_map(scalar).collect()
+    }
+
+    fn record(&mut self, record: &SpanRecord, origin: Origin) {
+        let from = &record.span;
+        let attributes = self.scalars(&from.attributes);
+        let text = |keys: &[&str]| {
+            keys.iter()
+                .find_map(|key| from.attribute(key)?.as_str())
+                .filter(|text| !text.is_empty())
+                .unwrap_or_default()
+        };
+        let peer =
+            text(&["peer.service", "db.namespace", "messaging.destination.name", "server.address", "db.system.name"]);
+        let statement = text(&["db.query.text", "db.statement", "db.query.summary"]);
+        let texts = &mut self.built.texts;
+        let span = Span {
+            id: from.span_id,
+            parent_id: from.parent_span_id,
+            start_ns: from.start_unix_nano,
+            end_ns: from.end_unix_nano,
+            kind: u8::try_from(from.kind).unwrap_or(0),
+            status: match from.status.code {
+                code if code == StatusCode::Ok as i32 => Status::Ok,
+                code if code == StatusCode::Error as i32 => Status::Error,
+                _ => Status::Unset,
+            },
+            flags: from.flags,
+            service: origin.service,
+            operation: texts.number(&from.name),
+            instance: origin.instance,
+            host: origin.host,
+            version: origin.version,
+            peer: texts.number(peer),
+            statement: texts.number(statement),
+            trace_state: texts.number(&from.trace_state),
+            status_message: texts.number(&from.status.message),
+            resource: origin.resource,
+            ..Span::default()
+        };
+        self.span(span, &attributes);
+        for link in &from.links {
+            self.link(from.span_id, link.trace_id, link.span_id);
+        }
+        for event in &from.events {
+            let kind = event.attributes.iter().find(|attribute| attribute.key == "exception.type");
+            let site = match kind.and_then(|attribute| attribute.value.as_str()) {
+                Some(kind) => self.built.texts.number(&format!("{} {kind}", event.name)),
+                None => self.built.texts.number(&event.name),
+            };
+            let (time_ns, service) = (event.time_unix_nano, origin.service);
+            let log = Log { span: NO_SPAN, time_ns, service, severity: 0, site, source: LogSource::Event };
+            self.log(Some(from.span_id), log);
+        }
+    }
+
+    fn log_entry(&mut self, entry: &LogEntry) {
+        let service = entry.resource.service_name();
+        let service = if service == UNKNOWN_SERVICE { Text::EMPTY } else { self.built.texts.number(service) };
+        let site = self.built.texts.number(entry.record.body.as_str().unwrap_or(&entry.record.event_name));
+        let severity = u8::try_from(entry.record.severity_number).unwrap_or(0);
+        let time_ns = entry.record.effective_time_unix_nano();
+        let log = Log { span: NO_SPAN, time_ns, service, severity, site, source: LogSource::Record };
+        self.log(entry.record.span_id, log);
+    }
+}
+
+/// What a resource says, numbered once.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    service: Text,
+    instance: Text,
+    host: Text,
+    version: Text,
+    resource: u32,
+}
+
+/// Takes out spans that are there twice.
+fn drop_repeated(spans: &mut Vec<Span>) {
+    let mut seen: std::collections::HashSet<_, RandomState> = std::collections::HashSet::default();
+    spans.retain(|span| {
+        seen.insert((span.id, span.kind, span.start_ns, span.end_ns, span.service, span.operation, span.parent_id))
+    });
+}
+
+/// Gives times to spans that were sent without.
+fn conclude_times(spans: &mut [Span]) {
+    let earliest = spans.iter().map(|span| span.start_ns).filter(|start| *start != 0).min().unwrap_or(1);
+    for span in spans {
+        span.timed = span.start_ns != 0 && span.end_ns >= span.start_ns;
+        if span.start_ns == 0 {
+            span.start_ns = earliest;
+        }
+        span.end_ns = span.end_ns.max(span.start_ns);
+    }
+}

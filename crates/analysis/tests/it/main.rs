@@ -1,0 +1,8 @@
+//! What the analyses promise, on generated traces and on real ones.
+//!
+//! The real ones lie beside the project in `../shared/data`; tests that need them say so and pass where they are missing.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod data;
+mod traces;
