@@ -12,4 +12,6 @@
 
 pub mod traces;
 
-pub use traces::{Attribute, Builder, Link, Log, LogSource, NO_SPAN, Scalar, Span, Status, Text, Texts, Trace, Traces};
+pub use traces::{
+    Attribute, Builder, Link, Log, LogSource, NO_SPAN, Origin, Scalar, Span, Status, Text, Texts, Trace, Traces,
+};

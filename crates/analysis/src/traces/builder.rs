@@ -4,10 +4,18 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use tracewell_model::{
-    KeyValue, LogEntry, Placed, Resource, SpanId, SpanRecord, StatusCode, TraceId, TraceTree, UNKNOWN_SERVICE, Value,
+    Event, KeyValue, LogEntry, Placed, Resource, SpanId, SpanRecord, StatusCode, TraceId, TraceTree, UNKNOWN_SERVICE,
+    Value,
 };
 
 use super::{Attribute, Link, Log, LogSource, NO_SPAN, Scalar, Span, Status, Text, Texts, Trace, Traces};
+
+/// The attributes that name [`Span::peer`]; an earlier one outweighs a later one.
+pub const PEER_KEYS: [&str; 5] =
+    ["peer.service", "db.namespace", "messaging.destination.name", "server.address", "db.system.name"];
+
+/// The attributes that hold [`Span::statement`]; an earlier one outweighs a later one.
+pub const STATEMENT_KEYS: [&str; 3] = ["db.query.text", "db.statement", "db.query.summary"];
 
 /// Takes spans trace by trace.
 ///
@@ -201,8 +209,9 @@ impl Builder {
         builder.finish()
     }
 
-    /// Takes a resource, and what is asked of it most.
-    fn origin(&mut self, resource: &Resource) -> Origin {
+    /// Takes a resource, and numbers what is asked of it most. Once for each different resource: each call takes it up
+    /// anew.
+    pub fn origin(&mut self, resource: &Resource) -> Origin {
         let mut find = |keys: &[&str]| {
             let found = keys.iter().find_map(|key| {
                 let attribute = resource.attributes.iter().rev().find(|attribute| attribute.key == *key)?;
@@ -218,7 +227,8 @@ impl Builder {
         Origin { service, instance, host, version, resource: self.resource(attributes) }
     }
 
-    fn scalars(&mut self, attributes: &[KeyValue]) -> Vec<Attribute> {
+    /// Attributes as analyses see them.
+    pub fn scalars(&mut self, attributes: &[KeyValue]) -> Vec<Attribute> {
         let texts = &mut self.built.texts;
         let scalar = |attribute: &KeyValue| {
             let value = match &attribute.value {
@@ -242,9 +252,8 @@ impl Builder {
                 .filter(|text| !text.is_empty())
                 .unwrap_or_default()
         };
-        let peer =
-            text(&["peer.service", "db.namespace", "messaging.destination.name", "server.address", "db.system.name"]);
-        let statement = text(&["db.query.text", "db.statement", "db.query.summary"]);
+        let peer = text(&PEER_KEYS);
+        let statement = text(&STATEMENT_KEYS);
         let texts = &mut self.built.texts;
         let span = Span {
             id: from.span_id,
@@ -275,21 +284,30 @@ impl Builder {
             self.link(from.span_id, link.trace_id, link.span_id);
         }
         for event in &from.events {
-            let kind = event.attributes.iter().find(|attribute| attribute.key == "exception.type");
-            let site = match kind.and_then(|attribute| attribute.value.as_str()) {
-                Some(kind) => self.built.texts.number(&format!("{} {kind}", event.name)),
-                None => self.built.texts.number(&event.name),
-            };
-            let (time_ns, service) = (event.time_unix_nano, origin.service);
-            let log = Log { span: NO_SPAN, time_ns, service, severity: 0, site, source: LogSource::Event };
-            self.log(Some(from.span_id), log);
+            self.event(from.span_id, origin.service, event);
         }
+    }
+
+    /// Adds an event of a span of the trace under way.
+    pub fn event(&mut self, span: SpanId, service: Text, event: &Event) {
+        let kind = event.attributes.iter().find(|attribute| attribute.key == "exception.type");
+        let site = match kind.and_then(|attribute| attribute.value.as_str()) {
+            Some(kind) => self.built.texts.number(&format!("{} {kind}", event.name)),
+            None => self.built.texts.number(&event.name),
+        };
+        let time_ns = event.time_unix_nano;
+        self.log(Some(span), Log { span: NO_SPAN, time_ns, service, severity: 0, site, source: LogSource::Event });
+    }
+
+    /// The number of what a log record's text is without what varies from record to record.
+    pub fn site(&mut self, body: &str) -> Text {
+        self.built.texts.number(body)
     }
 
     fn log_entry(&mut self, entry: &LogEntry) {
         let service = entry.resource.service_name();
         let service = if service == UNKNOWN_SERVICE { Text::EMPTY } else { self.built.texts.number(service) };
-        let site = self.built.texts.number(entry.record.body.as_str().unwrap_or(&entry.record.event_name));
+        let site = self.site(entry.record.body.as_str().unwrap_or(&entry.record.event_name));
         let severity = u8::try_from(entry.record.severity_number).unwrap_or(0);
         let time_ns = entry.record.effective_time_unix_nano();
         let log = Log { span: NO_SPAN, time_ns, service, severity, site, source: LogSource::Record };
@@ -297,14 +315,19 @@ impl Builder {
     }
 }
 
-/// What a resource says, numbered once.
+/// What a resource says, numbered once; see [`Builder::origin`].
 #[derive(Debug, Clone, Copy)]
-struct Origin {
-    service: Text,
-    instance: Text,
-    host: Text,
-    version: Text,
-    resource: u32,
+pub struct Origin {
+    /// For [`Span::service`].
+    pub service: Text,
+    /// For [`Span::instance`].
+    pub instance: Text,
+    /// For [`Span::host`].
+    pub host: Text,
+    /// For [`Span::version`].
+    pub version: Text,
+    /// For [`Span::resource`].
+    pub resource: u32,
 }
 
 /// Takes out spans that are there twice.

@@ -9,6 +9,7 @@
 //! the children of a span is skipping over descendants; walking a trace backwards sees children before their parents.
 //! Building is O(n log n) in the spans of a trace (siblings are sorted by start), reading is O(1) per step.
 
+mod append;
 mod builder;
 mod scalar;
 mod texts;
@@ -17,7 +18,7 @@ use std::ops::Range;
 
 use tracewell_model::{SpanId, SpanKind, TraceId};
 
-pub use builder::Builder;
+pub use builder::{Builder, Origin, PEER_KEYS, STATEMENT_KEYS};
 pub use scalar::{Attribute, Scalar};
 pub use texts::{Text, Texts};
 
