@@ -10,6 +10,7 @@
 //!                                        ▼
 //! ```
 
+pub mod outliers;
 pub mod traces;
 
 pub use traces::{

@@ -5,4 +5,5 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod data;
+mod outliers;
 mod traces;
