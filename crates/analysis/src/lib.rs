@@ -10,6 +10,7 @@
 //!                                        ▼
 //! ```
 
+pub mod critical_path;
 pub mod outliers;
 pub mod traces;
 

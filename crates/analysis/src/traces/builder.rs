@@ -338,12 +338,17 @@ fn drop_repeated(spans: &mut Vec<Span>) {
     });
 }
 
+/// Times before this are near the epoch: those of a generator, not of a clock.
+const NEAR_EPOCH_NS: u64 = 365 * 24 * 3600 * 1_000_000_000;
+
 /// Gives times to spans that were sent without.
 fn conclude_times(spans: &mut [Span]) {
-    let earliest = spans.iter().map(|span| span.start_ns).filter(|start| *start != 0).min().unwrap_or(1);
+    let earliest = spans.iter().map(|span| span.start_ns).filter(|start| *start != 0).min().unwrap_or(0);
+    let zero_is_missing = earliest > NEAR_EPOCH_NS;
     for span in spans {
-        span.timed = span.start_ns != 0 && span.end_ns >= span.start_ns;
-        if span.start_ns == 0 {
+        let missing = zero_is_missing && span.start_ns == 0;
+        span.timed = !missing && span.end_ns >= span.start_ns;
+        if missing {
             span.start_ns = earliest;
         }
         span.end_ns = span.end_ns.max(span.start_ns);

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod critical_path;
 mod data;
 mod outliers;
 mod traces;
