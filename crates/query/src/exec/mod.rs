@@ -4,6 +4,7 @@
 //! Program ─┬─ walk: newest candidates of a source ─ scan: filters over chunks
 //!          ├─ search: merge of the walks, parts of a trace put together, page and cursor
 //!          ├─ total: the same over every block, in parallel
+//!          ├─ gather: whole traces as columns, for analyses
 //!          └─ summary: what is told of a trace on the page
 //! rows: columns back to spans and log records ─ assemble: a whole trace, for what needs its tree
 //! ```
@@ -13,8 +14,10 @@ mod assemble;
 mod budget;
 mod columns;
 mod cursor;
+mod gather;
 mod listing;
 mod logs;
+mod matches;
 mod row;
 mod rows;
 mod scan;
@@ -31,6 +34,7 @@ pub use api::{
 };
 pub use budget::{Budget, Stats};
 pub use cursor::Cursor;
+pub use gather::{GatherRequest, Gathered, Which, gather};
 pub use listing::{attribute_keys, attribute_values, operations, services};
 pub use logs::{LogSearch, search_logs, trace_logs};
 pub use search::search;

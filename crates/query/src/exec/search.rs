@@ -233,7 +233,8 @@ impl<'a> Engine<'a> {
         if !others.is_empty() && !seen.insert(trace_id) {
             return Ok(None);
         }
-        let mut parts = vec![Part { source: index, ordinal: found.ordinal, entry: found.entry, rows: found.rows }];
+        let mask = found.mask;
+        let mut parts = vec![found.into_part(index)];
         parts.extend(others);
         if let Some(cursor) = cursor {
             let start = parts.iter().map(|part| part.entry.start).min().unwrap_or_default();
@@ -241,7 +242,7 @@ impl<'a> Engine<'a> {
                 return Ok(None);
             }
         }
-        self.decide(walks, parts, found.mask)
+        self.decide(walks, parts, mask)
     }
 
     /// Does a trace match, given all its parts and what matched in the first of them?

@@ -6,6 +6,7 @@ use roaring::RoaringBitmap;
 use tracewell_store::table::{Bitmap, Rows, Source, SourceError, TraceBlock, TraceEntry, TraceSet};
 
 use super::scan::{Scan, place, rows_in_chunk};
+use super::sources::Part;
 use super::{Meter, TraceFacts};
 use crate::error::Halt;
 use crate::plan::{Pred, Program, candidates};
@@ -85,6 +86,11 @@ impl Found {
     pub fn new(block: &TraceBlock, within: usize, mask: u64) -> Option<Self> {
         let (entry, rows) = (block.entries.get(within)?.clone(), block.rows.get(within)?.clone());
         Some(Self { ordinal: block.first_ordinal + within as u32, entry, rows, mask })
+    }
+
+    /// What was found, as a part of its trace.
+    pub fn into_part(self, source: usize) -> Part {
+        Part { source, ordinal: self.ordinal, entry: self.entry, rows: self.rows }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::data::{head, memory, query, spans};
 use crate::naive::{self, Answer};
 
 /// The spans of the four sources: two ordered ones with different chunks and blocks, two blocks of the head.
-fn split(spans: &[(SpanRecord, Vec<usize>)]) -> Vec<Arc<dyn Source>> {
+pub fn split(spans: &[(SpanRecord, Vec<usize>)]) -> Vec<Arc<dyn Source>> {
     let of = |source: usize| -> Vec<SpanRecord> {
         spans
             .iter()
