@@ -11,6 +11,7 @@
 //! ```
 
 pub mod critical_path;
+pub mod hops;
 pub mod outliers;
 pub mod traces;
 

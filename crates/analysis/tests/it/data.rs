@@ -94,11 +94,13 @@ pub fn root_cause(name: &str) -> Option<Traces> {
             line.push_str(more);
         }
         let row = fields(&line);
-        let Ok(trace) = row[1].parse::<TraceId>() else { continue };
+        let (Ok(time_ns), Some(Ok(trace))) = (row[0].parse(), row.get(1).map(|id| id.parse::<TraceId>())) else {
+            continue;
+        };
         let texts = builder.texts();
         let log = Log {
             span: NO_SPAN,
-            time_ns: row[0].parse().unwrap(),
+            time_ns,
             service: texts.number(&row[3]),
             severity: 0,
             site: texts.number(&row[5]),

@@ -6,5 +6,6 @@
 
 mod critical_path;
 mod data;
+mod hops;
 mod outliers;
 mod traces;
