@@ -13,6 +13,7 @@
 pub mod critical_path;
 pub mod hops;
 pub mod outliers;
+pub mod patterns;
 pub mod traces;
 
 pub use traces::{

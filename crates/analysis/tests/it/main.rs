@@ -8,4 +8,5 @@ mod critical_path;
 mod data;
 mod hops;
 mod outliers;
+mod patterns;
 mod traces;
