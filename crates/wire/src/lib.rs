@@ -6,7 +6,8 @@
 //! length that the input merely claims, or takes more than linear time, whatever the bytes.
 //!
 //! ```text
-//! files ──▶ file::read_traces ──▶ model          Jaeger JSON ──▶ jaeger::json ──▶ model
+//! files ──▶ file::read ──▶ OTLP protobuf
+//!            └▶ read_traces ──▶ model           Jaeger JSON ──▶ jaeger::json ──▶ model
 //!
 //! OTLP/JSON ──▶ otlp::json ──▶ OTLP protobuf ──▶ otlp::check_traces ──▶ (WAL)
 //!                                   │

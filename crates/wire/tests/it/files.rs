@@ -1,7 +1,8 @@
 //! Trace files are recognised by what is in them.
 
-use tracewell_wire::file::{FileError, Format, read_traces};
-use tracewell_wire::otlp::json::{self, Style, traces_to_protobuf};
+use tracewell_wire::file::{FileError, Format, is_line, read, read_line, read_traces};
+use tracewell_wire::otlp::json::{self, Style, logs_to_protobuf, traces_to_protobuf};
+use tracewell_wire::otlp::{decode_logs, decode_traces};
 
 use super::data;
 
@@ -49,7 +50,7 @@ fn every_format_is_recognised() {
 fn errors_say_what_was_recognised_and_where_it_broke() {
     let request = otlp(SPAN);
     let protobuf = traces_to_protobuf(request.as_bytes()).unwrap();
-    let cases: [(&[u8], &str); 13] = [
+    let cases: [(&[u8], &str); 14] = [
         (b"", "the file is empty"),
         (b" \n\t", "the file is empty"),
         (b"\x1f\x8b\x08\x00", "the file is compressed with gzip; decompress it first"),
@@ -58,6 +59,7 @@ fn errors_say_what_was_recognised_and_where_it_broke() {
         (b"{\"a\":1,\"b\":2}", "found JSON with the fields a, b"),
         (b"[{\"traceId\":\"1\",\"id\":\"2\"}]", "found JSON with the fields traceId, id (Zipkin JSON)"),
         (b"{\"resourceMetrics\":[]}", "found JSON with the fields resourceMetrics (OTLP metrics)"),
+        (b"{\"resourceLogs\":[]}", "found JSON with the fields resourceLogs (OTLP logs)"),
         (b"{oops", "found text that begins like JSON but is not: key must be a string at line 1 column 2"),
         (
             b"{\"resourceSpans\":[\n{\"scopeSpans\":7}]}",
@@ -88,6 +90,67 @@ fn errors_say_what_was_recognised_and_where_it_broke() {
         no_ids.to_string(),
         "the file was recognised as OTLP JSON, but it has 1 span without a valid trace id (16 bytes, not all zero)"
     );
+}
+
+const LOG: &str = r#"{"timeUnixNano":"5","severityNumber":17,"body":{"stringValue":"declined"},"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174"}"#;
+
+fn logs(record: &str) -> String {
+    format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{record}]}}]}}]}}"#)
+}
+
+#[test]
+fn spans_and_log_records_are_read_from_one_file() {
+    let (spans, records) = (otlp(SPAN), logs(LOG));
+    let both = format!("{},{}", spans.strip_suffix('}').unwrap(), records.strip_prefix('{').unwrap());
+    let protobuf = logs_to_protobuf(records.as_bytes()).unwrap();
+    let cases: [(&str, Vec<u8>, u64, u64); 9] = [
+        ("spans", spans.clone().into(), 1, 0),
+        ("log records", records.clone().into(), 0, 1),
+        ("log records as protobuf", protobuf, 0, 1),
+        ("lines of both", format!("{spans}\n{records}\n{records}\n{spans}\n").into(), 2, 2),
+        ("log records first", format!("{records}\n{spans}").into(), 1, 1),
+        ("metrics first", format!("{{\"resourceMetrics\":[]}}\n{records}\n{spans}").into(), 1, 1),
+        ("one document", both.into(), 1, 1),
+        ("Jaeger", JAEGER.into(), 1, 0),
+        ("nothing", b"{\"resourceSpans\":[]}".to_vec(), 0, 0),
+    ];
+    for (name, bytes, spans, records) in cases {
+        let contents = read(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((contents.spans, contents.log_records, contents.rejected), (spans, records, 0), "{name}");
+        assert_eq!(decode_traces(&contents.traces).unwrap().len() as u64, spans, "{name}");
+        let logs = decode_logs(&contents.logs).unwrap();
+        assert_eq!(logs.len() as u64, records, "{name}");
+        assert!(logs.iter().all(|entry| entry.record.body.as_str() == Some("declined")), "{name}");
+        assert!(logs.iter().all(|entry| entry.record.trace_id.is_some()), "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_lines_is_read_line_by_line() {
+    let (spans, records) = (otlp(SPAN), logs(LOG));
+    let both = format!("{},{}", spans.strip_suffix('}').unwrap(), records.strip_prefix('{').unwrap());
+    for line in
+        [&spans, &records, &both, &format!("\u{feff}{spans}"), "{\"resourceMetrics\":[]}", "{\"resource_spans\":[]}"]
+    {
+        assert!(is_line(line.as_bytes()), "{line}");
+        assert!(read_line(line.as_bytes(), 1).is_ok(), "{line}");
+    }
+    for line in ["", "{", "[]", "{\"resourceSpans\":[", JAEGER, "{\"batches\":[]}", &format!("{spans} {spans}")] {
+        assert!(!is_line(line.as_bytes()), "{line}");
+    }
+    let counts =
+        |line: &str| read_line(line.as_bytes(), 1).map(|contents| (contents.spans, contents.log_records)).unwrap();
+    assert_eq!(counts(&spans), (1, 0));
+    assert_eq!(counts(&records), (0, 1));
+    assert_eq!(counts(&both), (1, 1));
+    assert_eq!(counts(&format!("{spans} {records}")), (1, 1), "two on one line");
+    assert_eq!(counts("  \r"), (0, 0));
+    assert_eq!(counts(&format!("{{\"schema\":1,{}", both.strip_prefix('{').unwrap())), (1, 1), "another field first");
+    let error = read_line(b"{\"resourceSpans\":7}", 41).unwrap_err().to_string();
+    assert!(error.contains("JSON lines: malformed json: line 41 column 18: at resourceSpans"), "{error}");
+    // The name within a value is not the field.
+    let tricky = otlp(SPAN).replace("\"x\"", r#""\"resourceLogs\"""#);
+    assert_eq!(counts(&tricky), (1, 0));
 }
 
 #[test]

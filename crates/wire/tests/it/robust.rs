@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tracewell_model::{KeyValue, Value};
 use tracewell_testkit::model;
-use tracewell_wire::file::read_traces;
+use tracewell_wire::file::{is_line, read, read_line, read_traces};
 use tracewell_wire::otlp::json::{self, Style};
 use tracewell_wire::otlp::response::{RpcStatus, decode_export_response};
 use tracewell_wire::otlp::view::{LogView, SpanView, TracesRequest, ValueView};
@@ -32,6 +32,8 @@ fn feed(bytes: &[u8]) {
     let _ = json::logs_to_protobuf(bytes);
     let _ = jaeger::json::read(bytes);
     let _ = read_traces(bytes);
+    let _ = read(bytes);
+    let _ = (is_line(bytes), read_line(bytes, 1));
     let _ = decode_export_response(bytes);
     let _ = RpcStatus::decode(bytes);
     let _ = (otlp::decode_event(bytes), otlp::decode_link(bytes));

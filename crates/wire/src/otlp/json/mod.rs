@@ -22,7 +22,7 @@ pub use model::{
     write_traces,
 };
 pub use parse::{logs_to_protobuf, traces_to_protobuf};
-pub(crate) use parse::{parse_batches, parse_traces_file};
+pub(crate) use parse::{parse_batches, parse_logs_file, parse_traces_file};
 pub(crate) use text::{put_integer, put_string};
 pub use write::{
     Style, logs_to_json, traces_to_json, write_attribute, write_events, write_links, write_resource, write_scope,

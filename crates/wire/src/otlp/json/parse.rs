@@ -36,6 +36,11 @@ pub(crate) fn parse_traces_file(json: &[u8]) -> Result<Vec<u8>, DecodeError> {
     parse(json, true, |context, json| Root { context, message: &TRACES }.deserialize(json))
 }
 
+/// As [`logs_to_protobuf`], for files, whose ids may be written in base64.
+pub(crate) fn parse_logs_file(json: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    parse(json, true, |context, json| Root { context, message: &LOGS }.deserialize(json))
+}
+
 /// Rewrites a JSON object as the fields of `message`.
 pub(super) fn parse_message(json: &[u8], message: &'static Message) -> Result<Vec<u8>, DecodeError> {
     parse(json, false, |context, json| Root { context, message }.deserialize(json))
