@@ -14,6 +14,8 @@ pub mod critical_path;
 pub mod hops;
 pub mod outliers;
 pub mod patterns;
+pub mod logs;
+pub mod rank;
 pub mod traces;
 
 pub use traces::{

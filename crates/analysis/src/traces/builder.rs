@@ -301,7 +301,7 @@ impl Builder {
 
     /// The number of what a log record's text is without what varies from record to record.
     pub fn site(&mut self, body: &str) -> Text {
-        self.built.texts.number(body)
+        self.built.texts.number(&crate::logs::site(body))
     }
 
     fn log_entry(&mut self, entry: &LogEntry) {

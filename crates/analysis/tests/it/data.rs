@@ -94,16 +94,15 @@ pub fn root_cause(name: &str) -> Option<Traces> {
             line.push_str(more);
         }
         let row = fields(&line);
-        let (Ok(time_ns), Some(Ok(trace))) = (row[0].parse(), row.get(1).map(|id| id.parse::<TraceId>())) else {
-            continue;
-        };
-        let texts = builder.texts();
+        let Some(Ok(trace)) = row.get(1).map(|id| id.parse::<TraceId>()) else { continue };
+        let service = builder.texts().number(&row[3]);
         let log = Log {
             span: NO_SPAN,
-            time_ns,
-            service: texts.number(&row[3]),
+            // Some records lie outside of all time.
+            time_ns: row[0].parse().unwrap_or(0),
+            service,
             severity: 0,
-            site: texts.number(&row[5]),
+            site: builder.site(&row[5]),
             source: LogSource::Record,
         };
         if let Some(group) = groups.get_mut(&trace) {
@@ -117,4 +116,29 @@ pub fn root_cause(name: &str) -> Option<Traces> {
         builder.finish_trace(trace, 1.0);
     }
     Some(builder.finish())
+}
+
+/// Adds the traces that begin within a time (nanoseconds since the Unix epoch) to others.
+pub fn copy(builder: &mut Builder, traces: &Traces, time: std::ops::Range<u64>) {
+    for trace in traces.traces() {
+        let begins = traces.spans_of(trace).iter().map(|span| span.start_ns).min().unwrap_or(0);
+        if !time.contains(&begins) {
+            continue;
+        }
+        for span in traces.spans_of(trace) {
+            let mut span = *span;
+            let texts = builder.texts();
+            for text in [&mut span.service, &mut span.operation, &mut span.instance] {
+                *text = texts.number(traces.text(*text));
+            }
+            builder.span(span, &[]);
+        }
+        for log in traces.logs_of(trace) {
+            let span = traces.spans().get(log.span as usize).map(|span| span.id);
+            let texts = builder.texts();
+            let (service, site) = (texts.number(traces.text(log.service)), texts.number(traces.text(log.site)));
+            builder.log(span, Log { service, site, ..*log });
+        }
+        builder.finish_trace(trace.id, trace.weight);
+    }
 }

@@ -9,4 +9,5 @@ mod data;
 mod hops;
 mod outliers;
 mod patterns;
+mod root_cause;
 mod traces;

@@ -1,0 +1,146 @@
+//! Sentences with figures.
+
+use serde::Serialize;
+
+use super::flows::Event;
+use super::suspects::{Changes, What};
+use super::times::{Place, Times};
+use super::{Edge, Kind};
+
+/// What speaks against a suspect.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evidence {
+    /// What kind of change it is.
+    pub kind: Kind,
+    /// One sentence with figures.
+    pub text: String,
+    /// How much of the change is sure, bits: 3 is a factor of eight.
+    pub bits: f64,
+    /// The operation it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The edge it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Edge>,
+    /// The figure before: a median in nanoseconds, or a share between 0 and 1.
+    pub before: f64,
+    /// The figure now, in the same unit.
+    pub now: f64,
+    /// Calls looked at before.
+    pub calls_before: usize,
+    /// Calls looked at now.
+    pub calls_now: usize,
+}
+
+/// The sentence for a change.
+pub fn evidence(changes: &Changes, before: &Times, now: &Times, what: What, bits: f64) -> Evidence {
+    match what {
+        What::Time(place) => time(changes, before, now, place, bits),
+        What::Path(number) => path(changes, number, bits),
+    }
+}
+
+fn time(changes: &Changes, before: &Times, now: &Times, place: usize, bits: f64) -> Evidence {
+    let names = changes.names;
+    let (was, is) = (median(before.of(place)), median(now.of(place)));
+    let usual = f64::from(percentile(before.of(place), 0.95));
+    let above = now.of(place).iter().filter(|time| f64::from(**time) > usual).count();
+    let part = 100.0 * above as f64 / now.of(place).len().max(1) as f64;
+    let figures =
+        format!("{} → {} at the median, {part:.0} % of calls above the 95th percentile before", duration(was), duration(is));
+    let (kind, text, operation, edge) = match changes.places.get(place) {
+        Place::Visit { operation } | Place::Own { operation } => {
+            let name = names.text(names.operation(operation).name);
+            (Kind::Latency, format!("own time of {name} {figures}"), Some(name.to_owned()), None)
+        }
+        Place::Hop { caller, callee } => {
+            let (caller, callee) = (names.operation(caller), names.operation(callee));
+            let edge =
+                Edge { caller: names.text(caller.service).to_owned(), callee: names.text(callee.service).to_owned() };
+            let text = format!("time between {} and {} for {} {figures}", edge.caller, edge.callee, names.text(callee.name));
+            (Kind::Network, text, Some(names.text(callee.name).to_owned()), Some(edge))
+        }
+    };
+    let (calls_before, calls_now) = (before.of(place).len(), now.of(place).len());
+    Evidence { kind, text, bits, operation, edge, before: was, now: is, calls_before, calls_now }
+}
+
+fn path(changes: &Changes, number: usize, bits: f64) -> Evidence {
+    let (names, steps, surprise) = (changes.names, changes.steps, &changes.surprises[number]);
+    let operation = names.operation(surprise.operation);
+    let name = names.text(operation.name);
+    let say = |event: u32| match steps.event(event) {
+        Event::Start => "its start".to_owned(),
+        Event::End => "its end".to_owned(),
+        Event::Failed => "an error".to_owned(),
+        Event::Work { operation } => names.text(names.operation(operation).name).to_owned(),
+        Event::Call { operation, callee } => {
+            let callee = callee.filter(|callee| *callee != operation).map(|callee| names.operation(callee));
+            let at = names.text(names.operation(operation).name);
+            match callee {
+                Some(callee) => format!("the call of {} {}", names.text(callee.service), names.text(callee.name)),
+                None => format!("the call {at}"),
+            }
+        }
+        Event::Record { site, .. } => format!("the record \"{}\"", names.text(site)),
+    };
+    let (gained, gained_before, gained_now) = surprise.gained;
+    let (lost, lost_before, lost_now) = surprise.lost;
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    let text = format!(
+        "after {}, {name} goes on to {} in {} of its steps (before: {}) and to {} in {} (before: {})",
+        say(surprise.from),
+        say(gained),
+        percent(gained_now),
+        percent(gained_before),
+        say(lost),
+        percent(lost_now),
+        percent(lost_before),
+    );
+    let kind = match (steps.event(gained), steps.event(lost)) {
+        (Event::Failed, _) => Kind::Errors,
+        (Event::Record { .. }, _) | (_, Event::Record { .. }) => Kind::Logs,
+        _ => Kind::Structure,
+    };
+    let edge = match steps.event(surprise.from) {
+        Event::Call { callee: Some(callee), .. } => Some(Edge {
+            caller: names.text(operation.service).to_owned(),
+            callee: names.text(names.operation(callee).service).to_owned(),
+        }),
+        _ => None,
+    };
+    Evidence {
+        kind,
+        text,
+        bits,
+        operation: Some(name.to_owned()),
+        edge,
+        before: lost_before,
+        now: lost_now,
+        calls_before: surprise.before as usize,
+        calls_now: surprise.now as usize,
+    }
+}
+
+fn median(values: &[f32]) -> f64 {
+    f64::from(percentile(values, 0.5))
+}
+
+fn percentile(values: &[f32], part: f64) -> f32 {
+    let mut values = values.to_vec();
+    if values.is_empty() {
+        return 0.0;
+    }
+    let at = ((values.len() - 1) as f64 * part).round() as usize;
+    *values.select_nth_unstable_by(at, f32::total_cmp).1
+}
+
+/// A duration for people.
+fn duration(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e3 => format!("{ns:.0} ns"),
+        ns if ns < 1e6 => format!("{:.1} µs", ns / 1e3),
+        ns if ns < 1e9 => format!("{:.1} ms", ns / 1e6),
+        ns => format!("{:.2} s", ns / 1e9),
+    }
+}

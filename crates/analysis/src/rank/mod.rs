@@ -1,0 +1,131 @@
+//! Which service is to blame: one ranking from times, paths and logs, against fault-free traces.
+//!
+//! It is: a comparison of two sets of traces that names the services, operations and edges whose own behaviour changed,
+//! with the change that callers inherit from callees taken out. It is not: a detector of incidents (it is told what is
+//! normal), nor an explanation of one trace.
+//!
+//! ```text
+//! normal ─┐  ┌─ times:  own time of each service, way of each call ──▶ shift, sure bits ─┐
+//!         ├──┤                                                                           ├─▶ by service ─▶ suspects
+//! now ────┘  └─ paths:  steps of each span (children, records, end) ─▶ surprise, sure bits ┘
+//! ```
+
+mod evidence;
+mod flows;
+mod names;
+mod shifts;
+mod suspects;
+mod surprises;
+mod times;
+
+use serde::Serialize;
+
+pub use evidence::Evidence;
+
+use crate::traces::{Traces};
+use names::{Names, View};
+
+/// Score from which a suspect is worth a look: what changes between two fault-free times stays below.
+pub const SCORE_MIN: f64 = 2.0;
+
+/// Sentences for each suspect.
+const EVIDENCE_MAX: usize = 5;
+
+/// Part of the median duration of requests below which a change of time is of no concern.
+const FLOOR: f64 = 0.01;
+
+/// What kind of change speaks most against a suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The service itself takes longer.
+    Latency,
+    /// The way to or from it takes longer.
+    Network,
+    /// Calls or work come or stay away.
+    Structure,
+    /// Log records come or stay away.
+    Logs,
+    /// It fails more often.
+    Errors,
+}
+
+/// Who calls whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Edge {
+    /// The service that calls.
+    pub caller: String,
+    /// The service that is called.
+    pub callee: String,
+}
+
+/// A service that may be to blame, at most once in a ranking.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Suspect {
+    /// The service.
+    pub service: String,
+    /// The operation of it that changed most, where one can be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The edge that changed most, where the way is slow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Edge>,
+    /// What kind of change speaks most against it.
+    pub kind: Kind,
+    /// How much speaks against it, bits; below [`SCORE_MIN`] nothing to speak of.
+    pub score: f64,
+    /// What speaks against it, the strongest first.
+    pub evidence: Vec<Evidence>,
+    /// Parts of the score.
+    pub parts: [f64; 4],
+}
+
+/// Ranks the services of `now` by how much of what changed since `normal` is their own doing, most first.
+pub fn rank(normal: &Traces, now: &Traces) -> Vec<Suspect> {
+    let mut names = Names::default();
+    let (before, after) = (names.view(normal), names.view(now));
+    let mut places = times::Places::default();
+    let (times_before, times_now) =
+        (times::Times::collect(&before, &mut places), times::Times::collect(&after, &mut places));
+    let shifts = shifts::shifts(&places, &times_before, &times_now, floor_ns(&before));
+    let mut steps = flows::Steps::default();
+    let (flows_before, flows_now) = (steps.collect(&before, &names), steps.collect(&after, &names));
+    let surprises = surprises::surprises(&steps, &flows_before, &flows_now, &after);
+    let changes =
+        suspects::Changes { names: &names, places: &places, shifts: &shifts, steps: &steps, surprises: &surprises };
+    let mut suspects: Vec<Suspect> = suspects::cases(&changes)
+        .into_iter()
+        .map(|(service, case)| {
+            let evidence: Vec<Evidence> = case
+                .clues
+                .iter()
+                .take(EVIDENCE_MAX)
+                .map(|clue| evidence::evidence(&changes, &times_before, &times_now, clue.what, clue.bits))
+                .collect();
+            let first = evidence.first();
+            Suspect {
+                service: names.text(service).to_owned(),
+                operation: first.and_then(|first| first.operation.clone()),
+                edge: first.and_then(|first| first.edge.clone()),
+                kind: first.map_or(Kind::Latency, |first| first.kind),
+                score: case.score(),
+                evidence,
+                parts: case.parts,
+            }
+        })
+        .collect();
+    suspects.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
+    suspects
+}
+
+/// A change of time that nobody would notice, nanoseconds.
+fn floor_ns(view: &View) -> f64 {
+    let traces = view.traces;
+    let mut durations: Vec<f64> = traces
+        .traces()
+        .iter()
+        .filter_map(|trace| traces.main_root(trace))
+        .map(|root| traces.spans()[root].duration_ns() as f64)
+        .collect();
+    (FLOOR * shifts::quantile(&mut durations, 0.5)).max(1_000.0)
+}
