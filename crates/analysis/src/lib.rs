@@ -12,9 +12,9 @@
 
 pub mod critical_path;
 pub mod hops;
+pub mod logs;
 pub mod outliers;
 pub mod patterns;
-pub mod logs;
 pub mod rank;
 pub mod traces;
 

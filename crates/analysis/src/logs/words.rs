@@ -2,8 +2,8 @@
 
 /// The last parts of names of source files.
 const SOURCE_ENDINGS: [&str; 20] = [
-    ".java", ".kt", ".scala", ".py", ".go", ".js", ".mjs", ".ts", ".rb", ".rs", ".cs", ".cpp", ".cc", ".c", ".h", ".php",
-    ".ex", ".erl", ".swift", ".fs",
+    ".java", ".kt", ".scala", ".py", ".go", ".js", ".mjs", ".ts", ".rb", ".rs", ".cs", ".cpp", ".cc", ".c", ".h",
+    ".php", ".ex", ".erl", ".swift", ".fs",
 ];
 
 /// Words that name a severity, with their OTLP `SeverityNumber`.
@@ -53,9 +53,7 @@ pub fn mask(word: &str, out: &mut String) {
             let numeric = character.is_ascii_digit() || (digits && matches!(character, '.' | '-'));
             if character.is_ascii_digit() {
                 star(out);
-            } else if !numeric {
-                out.push(character);
-            } else if !out.ends_with('*') {
+            } else if !(numeric && out.ends_with('*')) {
                 out.push(character);
             }
             digits = numeric;
@@ -79,7 +77,10 @@ fn is_location(word: &str) -> bool {
         (Some(parts), _) | (None, Some(parts)) => parts,
         (None, None) => return false,
     };
-    name.chars().any(char::is_alphabetic) && !line.is_empty() && line.len() <= 6 && line.bytes().all(|b| b.is_ascii_digit())
+    name.chars().any(char::is_alphabetic)
+        && !line.is_empty()
+        && line.len() <= 6
+        && line.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Hexadecimal of at least eight digits, some of them numerals; with dashes too, as UUIDs have them.

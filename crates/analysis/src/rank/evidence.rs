@@ -46,19 +46,33 @@ fn time(changes: &Changes, before: &Times, now: &Times, place: usize, bits: f64)
     let usual = f64::from(percentile(before.of(place), 0.95));
     let above = now.of(place).iter().filter(|time| f64::from(**time) > usual).count();
     let part = 100.0 * above as f64 / now.of(place).len().max(1) as f64;
-    let figures =
-        format!("{} → {} at the median, {part:.0} % of calls above the 95th percentile before", duration(was), duration(is));
+    let figures = format!(
+        "{} → {} at the median, {part:.0} % of calls above the 95th percentile before",
+        duration(was),
+        duration(is)
+    );
     let (kind, text, operation, edge) = match changes.places.get(place) {
         Place::Visit { operation } | Place::Own { operation } => {
             let name = names.text(names.operation(operation).name);
             (Kind::Latency, format!("own time of {name} {figures}"), Some(name.to_owned()), None)
         }
-        Place::Hop { caller, callee } => {
+        Place::Hop { caller, callee } | Place::Reply { caller, callee } => {
             let (caller, callee) = (names.operation(caller), names.operation(callee));
             let edge =
                 Edge { caller: names.text(caller.service).to_owned(), callee: names.text(callee.service).to_owned() };
-            let text = format!("time between {} and {} for {} {figures}", edge.caller, edge.callee, names.text(callee.name));
-            (Kind::Network, text, Some(names.text(callee.name).to_owned()), Some(edge))
+            let reply = matches!(changes.places.get(place), Place::Reply { .. });
+            let operation = names.text(callee.name);
+            let text = if reply {
+                format!("time that {} takes for {operation}, with the way from {}, {figures}", edge.callee, edge.caller)
+            } else {
+                format!("time between {} and {} for {operation} {figures}", edge.caller, edge.callee)
+            };
+            (
+                if reply { Kind::Latency } else { Kind::Network },
+                text,
+                Some(names.text(callee.name).to_owned()),
+                Some(edge),
+            )
         }
     };
     let (calls_before, calls_now) = (before.of(place).len(), now.of(place).len());
@@ -73,6 +87,9 @@ fn path(changes: &Changes, number: usize, bits: f64) -> Evidence {
         Event::Start => "its start".to_owned(),
         Event::End => "its end".to_owned(),
         Event::Failed => "an error".to_owned(),
+        Event::Silence => "its first record".to_owned(),
+        Event::Quiet => "no further record".to_owned(),
+        Event::Arrived => "the other side".to_owned(),
         Event::Work { operation } => names.text(names.operation(operation).name).to_owned(),
         Event::Call { operation, callee } => {
             let callee = callee.filter(|callee| *callee != operation).map(|callee| names.operation(callee));
@@ -99,7 +116,7 @@ fn path(changes: &Changes, number: usize, bits: f64) -> Evidence {
     );
     let kind = match (steps.event(gained), steps.event(lost)) {
         (Event::Failed, _) => Kind::Errors,
-        (Event::Record { .. }, _) | (_, Event::Record { .. }) => Kind::Logs,
+        (Event::Record { .. } | Event::Quiet, _) | (_, Event::Record { .. } | Event::Quiet) => Kind::Logs,
         _ => Kind::Structure,
     };
     let edge = match steps.event(surprise.from) {

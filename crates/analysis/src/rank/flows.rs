@@ -1,10 +1,12 @@
 //! What a span does, step by step: the calls it makes, the work it starts, the records it writes, and how it ends.
 //!
-//! The children and log records of a span, in order of time, make a sequence from its start to its end. Each step is
-//! numbered as (operation, step before, step after); the steps of an operation are a Markov chain whose probabilities
-//! are counted. A code path that is left early shows where it is left: after the step before, the next one is missing.
+//! The children of a span, in order of their start, make one sequence from its start to its end; its log records make
+//! another. (One sequence of both would vary from span to span: a record and a call that are written within the same
+//! millisecond come in either order.) Each step is numbered as (operation, event before, event after); the steps of an
+//! operation are a Markov chain whose probabilities are counted. A code path that is left early shows where it is left:
+//! after the event before, the next one is missing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
@@ -21,6 +23,12 @@ pub enum Event {
     End,
     /// Its end with the status of an error.
     Failed,
+    /// What comes before its first record.
+    Silence,
+    /// What comes after its last record.
+    Quiet,
+    /// In a span that only calls: the span over there.
+    Arrived,
     /// Work of the same service.
     Work { operation: u32 },
     /// A call, and the operation over there if the traces have it.
@@ -44,20 +52,32 @@ pub struct Steps {
     numbers: HashMap<Step, u32, RandomState>,
     events: Vec<Event>,
     event_numbers: HashMap<Event, u32, RandomState>,
+    /// Operations whose spans write records.
+    writing: HashSet<u32, RandomState>,
+}
+
+/// One step of a span.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// Number of the step.
+    pub step: u32,
+    /// The child span that the step came to, [`NO_SPAN`] if it came to none.
+    pub child: u32,
+    /// The last child that had started by then, [`NO_SPAN`] if none had.
+    pub after: u32,
 }
 
 /// The steps of all spans of one side.
 #[derive(Debug, Default)]
 pub struct Flows {
-    /// Number of the step, and the child span that the step came to, [`NO_SPAN`] if none.
-    pub steps: Vec<(u32, u32)>,
+    pub steps: Vec<Taken>,
     /// Where a span's steps begin; one more than there are spans.
     pub starts: Vec<u32>,
 }
 
 impl Flows {
     /// The steps of a span.
-    pub fn of(&self, span: usize) -> &[(u32, u32)] {
+    pub fn of(&self, span: usize) -> &[Taken] {
         &self.steps[self.starts[span] as usize..self.starts[span + 1] as usize]
     }
 }
@@ -93,21 +113,16 @@ impl Steps {
         number
     }
 
-    /// Takes the steps of all spans.
-    pub fn collect(&mut self, view: &View, names: &Names) -> Flows {
+    /// Takes the steps of all spans; those of records only where both sides have records.
+    pub fn collect(&mut self, view: &View, names: &Names, records: bool) -> Flows {
         let (traces, spans) = (view.traces, view.traces.spans());
-        let (start, end) = (self.number_event(Event::Start), self.number_event(Event::End));
-        let failed = self.number_event(Event::Failed);
-        let mut flows = Flows { steps: Vec::with_capacity(spans.len() * 2), starts: Vec::with_capacity(spans.len() + 1) };
+        let mut flows =
+            Flows { steps: Vec::with_capacity(spans.len() * 2), starts: Vec::with_capacity(spans.len() + 1) };
         let mut severities: HashMap<Text, u8, RandomState> = HashMap::default();
-        let mut records: Vec<(u32, u64, u32)> = Vec::new();
-        let mut events: Vec<(u64, u32, u32)> = Vec::new();
+        let mut written: Vec<(u32, u64, u32)> = Vec::new();
         for trace in traces.traces() {
-            records.clear();
-            for log in traces.logs_of(trace) {
-                if log.span == NO_SPAN {
-                    continue;
-                }
+            written.clear();
+            for log in traces.logs_of(trace).iter().filter(|log| records && log.span != NO_SPAN) {
                 let site = view.text(log.site);
                 let mut severity = log.severity;
                 if severity == 0 {
@@ -118,37 +133,67 @@ impl Steps {
                 }
                 // Grades of one severity (INFO2) are one site still.
                 let severity = severity.div_ceil(4) * 4;
-                records.push((log.span, log.time_ns, self.number_event(Event::Record { site, severity })));
+                written.push((log.span, log.time_ns, self.number_event(Event::Record { site, severity })));
             }
-            records.sort_by_key(|record| record.0);
-            let mut rest = records.as_slice();
+            written.sort_by_key(|record| record.0);
+            let mut rest = written.as_slice();
             for number in trace.spans() {
-                let span = &spans[number];
-                events.clear();
-                for child in traces.children(number) {
-                    events.push((spans[child].start_ns, self.number_event(event_of(view, number, child)), child as u32));
-                }
-                let children = events.len();
-                let own = rest.iter().take_while(|record| record.0 as usize == number).count();
-                let (now, later) = rest.split_at(own);
-                events.extend(now.iter().map(|(_, time, event)| (*time, *event, NO_SPAN)));
-                rest = later;
-                if events.len() > children && children > 0 {
-                    events.sort_by_key(|event| event.0);
-                }
                 flows.starts.push(flows.steps.len() as u32);
-                let operation = view.operation[number];
-                let mut from = start;
-                for (_, to, child) in &events {
-                    flows.steps.push((self.number(Step { operation, from, to: *to }), *child));
+                let last = self.children(view, number, &mut flows.steps);
+                let own = rest.iter().take_while(|record| record.0 as usize == number).count();
+                let (own, later) = rest.split_at(own);
+                rest = later;
+                if own.is_empty() && !self.writing.contains(&view.operation[number]) {
+                    continue;
+                }
+                let mut children = traces.children(number).peekable();
+                let mut from = self.number_event(Event::Silence);
+                let (operation, mut after) = (view.operation[number], NO_SPAN);
+                for (_, time_ns, to) in own {
+                    while let Some(child) = children.next_if(|child| spans[*child].start_ns <= *time_ns) {
+                        after = child as u32;
+                    }
+                    flows.steps.push(Taken {
+                        step: self.number(Step { operation, from, to: *to }),
+                        child: NO_SPAN,
+                        after,
+                    });
                     from = *to;
                 }
-                let to = if span.is_error() { failed } else { end };
-                flows.steps.push((self.number(Step { operation, from, to }), NO_SPAN));
+                let to = self.number_event(Event::Quiet);
+                flows.steps.push(Taken {
+                    step: self.number(Step { operation, from, to }),
+                    child: NO_SPAN,
+                    after: last,
+                });
             }
         }
         flows.starts.push(flows.steps.len() as u32);
         flows
+    }
+
+    /// Notes which operations write records.
+    pub fn note_writers(&mut self, view: &View) {
+        let spans = view.traces.logs().iter().filter(|log| log.span != NO_SPAN).map(|log| log.span as usize);
+        self.writing.extend(spans.map(|span| view.operation[span]));
+    }
+
+    /// The steps of a span from child to child; gives the last child.
+    fn children(&mut self, view: &View, number: usize, steps: &mut Vec<Taken>) -> u32 {
+        let operation = view.operation[number];
+        let (mut from, mut last) = (self.number_event(Event::Start), NO_SPAN);
+        let calls = view.callee[number] != NO_SPAN || view.traces.spans()[number].is_outgoing();
+        for child in view.traces.children(number) {
+            let event = if calls { Event::Arrived } else { event_of(view, number, child) };
+            let to = self.number_event(event);
+            last = child as u32;
+            steps.push(Taken { step: self.number(Step { operation, from, to }), child: last, after: last });
+            from = to;
+        }
+        let end = if view.traces.spans()[number].is_error() { Event::Failed } else { Event::End };
+        let to = self.number_event(end);
+        steps.push(Taken { step: self.number(Step { operation, from, to }), child: NO_SPAN, after: last });
+        last
     }
 }
 

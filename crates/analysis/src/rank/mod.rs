@@ -14,15 +14,15 @@ mod evidence;
 mod flows;
 mod names;
 mod shifts;
-mod suspects;
 mod surprises;
+mod suspects;
 mod times;
 
 use serde::Serialize;
 
 pub use evidence::Evidence;
 
-use crate::traces::{Traces};
+use crate::traces::Traces;
 use names::{Names, View};
 
 /// Score from which a suspect is worth a look: what changes between two fault-free times stays below.
@@ -76,7 +76,8 @@ pub struct Suspect {
     pub score: f64,
     /// What speaks against it, the strongest first.
     pub evidence: Vec<Evidence>,
-    /// Parts of the score.
+    /// What the score is made of.
+    #[serde(skip)]
     pub parts: [f64; 4],
 }
 
@@ -89,8 +90,11 @@ pub fn rank(normal: &Traces, now: &Traces) -> Vec<Suspect> {
         (times::Times::collect(&before, &mut places), times::Times::collect(&after, &mut places));
     let shifts = shifts::shifts(&places, &times_before, &times_now, floor_ns(&before));
     let mut steps = flows::Steps::default();
-    let (flows_before, flows_now) = (steps.collect(&before, &names), steps.collect(&after, &names));
-    let surprises = surprises::surprises(&steps, &flows_before, &flows_now, &after);
+    let records = !normal.logs().is_empty() && !now.logs().is_empty();
+    steps.note_writers(&before);
+    steps.note_writers(&after);
+    let (flows_before, flows_now) = (steps.collect(&before, &names, records), steps.collect(&after, &names, records));
+    let surprises = surprises::surprises(&names, &steps, &flows_before, &flows_now, &after);
     let changes =
         suspects::Changes { names: &names, places: &places, shifts: &shifts, steps: &steps, surprises: &surprises };
     let mut suspects: Vec<Suspect> = suspects::cases(&changes)

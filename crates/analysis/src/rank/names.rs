@@ -45,10 +45,6 @@ impl Names {
         self.operations[number as usize]
     }
 
-    pub fn operations(&self) -> usize {
-        self.operations.len()
-    }
-
     /// Numbers everything in some traces.
     pub fn view<'a>(&mut self, traces: &'a Traces) -> View<'a> {
         let texts: Vec<Text> =

@@ -25,8 +25,6 @@ pub struct Shift {
     pub before: usize,
     /// … and now.
     pub now: usize,
-    /// Factor as its binary logarithm.
-    pub shift: f64,
     /// What of it is sure, 0 if nothing: the lower end of the interval, without what all places share.
     pub sure: f64,
 }
@@ -75,7 +73,7 @@ pub fn shifts(places: &Places, before: &Times, now: &Times, floor_ns: f64) -> Ve
             } else {
                 0.0
             };
-            Shift { before: before.count as usize, now: now.count as usize, shift, sure }
+            Shift { before: before.count as usize, now: now.count as usize, sure }
         })
         .collect()
 }

@@ -71,11 +71,19 @@ struct Edge {
     weighed: f64,
     /// The strongest place.
     best: Option<(f64, usize)>,
+    /// The same of what the callee takes itself, with the way.
+    reply_calls: f64,
+    reply_weighed: f64,
+    reply_best: Option<(f64, usize)>,
 }
 
 impl Edge {
     fn bits(&self) -> f64 {
         if self.calls > 0.0 { self.weighed / self.calls } else { 0.0 }
+    }
+
+    fn reply_bits(&self) -> f64 {
+        if self.reply_calls > 0.0 { self.reply_weighed / self.reply_calls } else { 0.0 }
     }
 }
 
@@ -113,7 +121,7 @@ fn own_times(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
                 let case = cases.entry(changes.names.operation(operation).service).or_default();
                 case.clues.push(Clue { bits: shift.sure, what: What::Time(place) });
             }
-            Place::Hop { .. } => {}
+            Place::Hop { .. } | Place::Reply { .. } => {}
         }
     }
 }
@@ -121,24 +129,33 @@ fn own_times(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
 fn ways(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
     let mut edges: BTreeMap<(Text, Text), Edge> = BTreeMap::new();
     for (place, shift) in changes.shifts.iter().enumerate() {
-        let Place::Hop { caller, callee } = changes.places.get(place) else { continue };
+        let (Place::Hop { caller, callee } | Place::Reply { caller, callee }) = changes.places.get(place) else {
+            continue;
+        };
         if shift.before < 2 || shift.now < 2 {
             continue;
         }
         let key = (changes.names.operation(caller).service, changes.names.operation(callee).service);
         let edge = edges.entry(key).or_default();
+        if matches!(changes.places.get(place), Place::Reply { .. }) {
+            edge.reply_calls += shift.now as f64;
+            edge.reply_weighed += shift.now as f64 * shift.sure;
+            if edge.reply_best.is_none_or(|(bits, _)| shift.sure > bits) {
+                edge.reply_best = Some((shift.sure, place));
+            }
+            continue;
+        }
         edge.calls += shift.now as f64;
         edge.weighed += shift.now as f64 * shift.sure;
         if edge.best.is_none_or(|(bits, _)| shift.sure > bits) {
             edge.best = Some((shift.sure, place));
         }
     }
-    let mut shares: Vec<((Text, Text), f64, f64)> = Vec::new();
-    for ((caller, callee), edge) in edges.iter().filter(|(_, edge)| edge.bits() > 0.0) {
+    let mut shares: Vec<((Text, Text), f64)> = Vec::new();
+    for ((caller, callee), _) in edges.iter().filter(|(_, edge)| edge.bits() > 0.0 || edge.reply_bits() > 0.0) {
         let others = |wanted: &dyn Fn(&(Text, Text)) -> bool| {
             let (mut slower, mut all) = (0.0, 0.0);
-            for (key, other) in edges.iter().filter(|(key, _)| *key != &(*caller, *callee) && wanted(key)) {
-                let _ = key;
+            for (_, other) in edges.iter().filter(|(key, _)| *key != &(*caller, *callee) && wanted(key)) {
                 all += 1.0;
                 if other.bits() >= SLOWER_BITS_MIN {
                     slower += 1.0;
@@ -150,7 +167,7 @@ fn ways(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
         let of_callee: f64 = others(&|key| key.1 == *callee).unwrap_or(CALLEE_PRIOR);
         let (of_caller, of_callee) = ((of_caller + 0.02).powi(2), (of_callee + 0.05).powi(2));
         let callee_share = of_callee / (of_caller + of_callee);
-        shares.push(((*caller, *callee), edge.bits() * (1.0 - callee_share), edge.bits() * callee_share));
+        shares.push(((*caller, *callee), callee_share));
     }
     // The mean over a service's ways, so that ways that did not slow down count against it.
     let mut ends: HashMap<(Text, usize), f64> = HashMap::new();
@@ -158,15 +175,27 @@ fn ways(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
         *ends.entry((*caller, 2)).or_default() += 1.0;
         *ends.entry((*callee, 1)).or_default() += 1.0;
     }
-    for ((caller, callee), of_caller, of_callee) in shares {
-        let best = edges.get(&(caller, callee)).and_then(|edge| edge.best);
-        for (service, part, bits) in [(caller, 2, of_caller), (callee, 1, of_callee)] {
+    let mut replies: BTreeMap<Text, f64> = BTreeMap::new();
+    for ((caller, callee), share) in shares {
+        let Some(edge) = edges.get(&(caller, callee)) else { continue };
+        let ways = |service, part| ends.get(&(service, part)).copied().unwrap_or(1.0);
+        for (service, part, bits) in [(caller, 2, edge.bits() * (1.0 - share)), (callee, 1, edge.bits() * share)] {
             let case = cases.entry(service).or_default();
-            case.parts[part] += bits / ends.get(&(service, part)).copied().unwrap_or(1.0);
-            if let Some((_, place)) = best {
+            case.parts[part] += bits / ways(service, part);
+            if let Some((_, place)) = edge.best.filter(|_| bits > 0.0) {
                 case.clues.push(Clue { bits, what: What::Time(place) });
             }
         }
+        let reply = edge.reply_bits() * share;
+        *replies.entry(callee).or_default() += reply / ways(callee, 1);
+        if let Some((_, place)) = edge.reply_best.filter(|_| reply > edge.bits() * share) {
+            cases.entry(callee).or_default().clues.push(Clue { bits: reply, what: What::Time(place) });
+        }
+    }
+    for (callee, reply) in replies {
+        let case = cases.entry(callee).or_default();
+        // What own time and the ways in do not show apart.
+        case.parts[1] += (reply - case.parts[0] - case.parts[1]).max(0.0);
     }
 }
 
@@ -196,9 +225,11 @@ fn paths(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
         match changes.steps.event(surprise.from) {
             Event::Call { callee: Some(callee), .. } => {
                 let there = service_of(callee);
-                let others = callers.get(&callee).map_or(0, |callers| callers.iter().filter(|at| **at != service).count());
+                let others =
+                    callers.get(&callee).map_or(0, |callers| callers.iter().filter(|at| **at != service).count());
                 let changed = after.get(&callee).map_or(0, |list| {
-                    let mut seen: Vec<Text> = list.iter().filter(|(at, bits)| *at != service && *bits > 0.5).map(|at| at.0).collect();
+                    let mut seen: Vec<Text> =
+                        list.iter().filter(|(at, bits)| *at != service && *bits > 0.5).map(|at| at.0).collect();
                     seen.sort_unstable();
                     seen.dedup();
                     seen.len()
@@ -207,12 +238,9 @@ fn paths(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
                 shares = vec![(service, 1.0 - share), (there, share)];
             }
             // A call that no longer arrives.
-            Event::Start if matches!(changes.steps.event(surprise.lost.0), Event::Call { callee: Some(_), .. }) => {
-                if let (Event::Call { callee: Some(callee), operation }, Event::End | Event::Failed) =
-                    (changes.steps.event(surprise.lost.0), changes.steps.event(surprise.gained.0))
-                    && callee == operation
-                {
-                    shares = vec![(service, 0.2), (service_of(callee), 0.8)];
+            Event::Start if matches!(changes.steps.event(surprise.lost.0), Event::Arrived) => {
+                if let Some(there) = called(changes, surprise.operation) {
+                    shares = vec![(service, 0.2), (there, 0.8)];
                 }
             }
             _ => {}
@@ -228,4 +256,14 @@ fn paths(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
         let further: f64 = bits.iter().skip(1).take(3).sum::<f64>() / 3.0;
         cases.entry(service).or_default().parts[3] = bits.first().copied().unwrap_or(0.0) + FURTHER * further;
     }
+}
+
+/// The service that an operation calls most often, going by the times before.
+fn called(changes: &Changes, operation: u32) -> Option<Text> {
+    let callees = (0..changes.places.len()).filter_map(|place| match changes.places.get(place) {
+        Place::Hop { caller, callee } if caller == operation => Some((changes.shifts[place], callee)),
+        _ => None,
+    });
+    let lost = callees.max_by_key(|(shift, callee)| (shift.before.saturating_sub(shift.now), *callee));
+    lost.map(|(_, callee)| changes.names.operation(callee).service)
 }

@@ -24,6 +24,9 @@ pub enum Place {
     Own { operation: u32 },
     /// The way from a calling operation to a called one and back.
     Hop { caller: u32, callee: u32 },
+    /// The same with the own time of the service that was called: where a server stalls (before its span begins, or
+    /// after) is chance.
+    Reply { caller: u32, callee: u32 },
 }
 
 /// Times of every place on one side.
@@ -76,24 +79,22 @@ impl Times {
         let own = own_times(view);
         let mut visits = vec![0_u64; spans.len()];
         let mut found: Vec<(u32, f32)> = Vec::with_capacity(spans.len() * 2);
-        for (number, span) in spans.iter().enumerate() {
-            if !span.timed {
-                continue;
-            }
-            let operation = view.operation[number];
-            let callee = view.callee[number];
-            if callee == NO_SPAN {
+        for number in (0..spans.len()).filter(|number| spans[*number].timed) {
+            if view.callee[number] == NO_SPAN {
+                let operation = view.operation[number];
                 visits[view.entry[number] as usize] += own[number];
                 found.push((places.number(Place::Own { operation }), own[number] as f32));
-            } else if spans[callee as usize].timed {
-                let there = view.operation[callee as usize];
-                let way = span.duration_ns().saturating_sub(spans[callee as usize].duration_ns());
-                found.push((places.number(Place::Hop { caller: operation, callee: there }), way as f32));
             }
         }
-        for (number, span) in spans.iter().enumerate() {
-            if span.timed && view.entry[number] as usize == number && view.callee[number] == NO_SPAN {
-                let operation = view.operation[number];
+        for (number, span) in spans.iter().enumerate().filter(|(_, span)| span.timed) {
+            let (operation, callee) = (view.operation[number], view.callee[number] as usize);
+            if let Some(there) = spans.get(callee).filter(|there| there.timed) {
+                let to = view.operation[callee];
+                let way = span.duration_ns().saturating_sub(there.duration_ns());
+                found.push((places.number(Place::Hop { caller: operation, callee: to }), way as f32));
+                let reply = span.duration_ns().min(way + visits[callee]);
+                found.push((places.number(Place::Reply { caller: operation, callee: to }), reply as f32));
+            } else if view.entry[number] as usize == number {
                 found.push((places.number(Place::Visit { operation }), visits[number] as f32));
             }
         }
@@ -142,7 +143,9 @@ fn own_times(view: &View) -> Vec<u64> {
             busy.extend(
                 beside
                     .map(|call| &spans[call])
-                    .filter(|call| call.service == span.service && call.start_ns < span.end_ns && call.end_ns > span.start_ns)
+                    .filter(|call| {
+                        call.service == span.service && call.start_ns < span.end_ns && call.end_ns > span.start_ns
+                    })
                     .map(|call| (call.start_ns, call.end_ns)),
             );
             if busy.len() > children {
