@@ -88,6 +88,42 @@ test('an error in the query is marked where it stands, with the hint', async (pa
   await eventually(async () => assert.equal(await page.locator('.editor .bad').innerText(), 'stats'));
 });
 
+test('a trace opens with its verdict, which leads to the span and to what it rests on', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await sees(page.locator('.verdict'), /card-provider spent .* in POST \/v1\/charges/);
+  await page.getByRole('button', { name: 'Show it' }).click();
+  await page.waitForFunction(() => location.search.includes('span='));
+  await sees(page.locator('.side'), /card-provider/);
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('v');
+  await page.waitForFunction(() => location.search.includes('why=1'));
+  await sees(page.locator('#evidence'), /200 others of the last hour/);
+  await page.getByRole('link', { name: 'find these traces' }).click();
+  await page.waitForFunction(() => new URLSearchParams(location.search).get('q')?.includes('card-provider'));
+});
+
+test('the critical path is marked until a key hides it', async (page) => {
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  const button = page.getByRole('button', { name: 'Critical path' });
+  await eventually(async () => assert.equal(await button.getAttribute('aria-pressed'), 'true'));
+  const picture = () => page.locator('.scroll canvas').evaluate((canvas) => canvas.toDataURL());
+  const marked = await picture();
+  await page.keyboard.press('x');
+  await eventually(async () => assert.equal(await button.getAttribute('aria-pressed'), 'false'));
+  await eventually(async () => assert.notEqual(await picture(), marked));
+  await page.reload();
+  await eventually(async () => assert.equal(await button.getAttribute('aria-pressed'), 'false'));
+});
+
+test('a verdict that cannot be had is said, and the trace is there all the same', async (page) => {
+  await page.route('**/explain', (route) => route.fulfill({ status: 503, contentType: 'application/json', body: '{"error":{"code":"overloaded","message":"too many queries run"}}' }));
+  await page.goto(`${normal.url}/trace/${FIXTURES.shop}`);
+  await sees(page.locator('.verdict'), /too many queries run/);
+  await page.unroute('**/explain');
+  await page.locator('.verdict').getByRole('button', { name: 'Try again' }).click();
+  await sees(page.locator('.verdict'), /card-provider spent/);
+});
+
 test('the time range is chosen by keys and lies in the address', async (page) => {
   await page.goto(normal.url);
   await page.waitForSelector('[data-trace]');

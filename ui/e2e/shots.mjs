@@ -25,6 +25,7 @@ const STATES = {
   error: ['error', '/'],
   trace: ['normal', `/trace/${FIXTURES.shop}`],
   panel: ['normal', `/trace/${FIXTURES.shop}`, async (p) => { await p.keyboard.press('e'); await p.keyboard.press('e'); await p.keyboard.press('Enter'); await p.waitForTimeout(500); }],
+  why: ['normal', `/trace/${FIXTURES.shop}?why=1`],
   zoomed: ['normal', `/trace/${FIXTURES.shop}?zoom=20000000-60000000&find=inventory`],
   logs: ['normal', `/trace/${FIXTURES.shop}?tab=logs`],
   broken: ['normal', `/trace/${FIXTURES.broken}`],

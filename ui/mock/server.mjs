@@ -7,6 +7,7 @@ import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brokenTrace, deepTrace, fromOtlp, largeTrace, random, shopTrace } from './generate.mjs';
 import { encodeColumns } from './columns.mjs';
+import { explainTrace } from './explain.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const DIST = join(HERE, '..', 'dist');
@@ -279,6 +280,7 @@ export function startMock({ port = 0, mode = 'normal', slow = 0, now = Date.now(
     if (parts[0] === 'traces') {
       const t = get(parts[1]);
       if (parts.length === 2) return otlp(t);
+      if (parts[2] === 'explain') return explainTrace(t);
       if (parts[2] === 'logs') return { logs: logsOf(t) };
       if (parts[2] === 'spans') {
         const spans = t.spans.filter((s) => s.spanId === parts[3]);

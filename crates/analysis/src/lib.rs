@@ -17,6 +17,7 @@ pub mod outliers;
 pub mod patterns;
 pub mod rank;
 pub mod traces;
+pub mod verdict;
 
 pub use traces::{
     Attribute, Builder, Link, Log, LogSource, NO_SPAN, Origin, Scalar, Span, Status, Text, Texts, Trace, Traces,

@@ -25,6 +25,7 @@ let theme = $state<ThemeChoice>(load('theme', 'system'));
 let contrast = $state<ContrastChoice>(load('contrast', 'system'));
 let labelPx = $state<number>(load('labelPx', 340));
 let panelPx = $state<number>(load('panelPx', 440));
+let path = $state<boolean>(load('path', true));
 let queries = $state.raw<string[]>(load('queries', []));
 
 export const prefs = {
@@ -55,6 +56,14 @@ export const prefs = {
   set panelPx(v: number) {
     panelPx = v;
     save('panelPx', v);
+  },
+  /** Whether the critical path is drawn. */
+  get path() {
+    return path;
+  },
+  set path(v: boolean) {
+    path = v;
+    save('path', v);
   },
   get queries() {
     return queries;

@@ -44,6 +44,8 @@ export interface TraceColumns {
   kind: Uint8Array;
   status: Uint8Array;
   flags: Uint8Array;
+  /** Nanoseconds by which the clock of each span's host is ahead, where that is known: see {@link corrected}. */
+  correction: Float64Array | null;
 }
 
 /** The body is not a trace in columns; the message says where it departs. */
@@ -66,6 +68,7 @@ const ELEMENT: Record<string, { bytes: number; type: string }> = {
   kind: { bytes: 1, type: 'u8' },
   status: { bytes: 1, type: 'u8' },
   flags: { bytes: 1, type: 'u8' },
+  correction: { bytes: 8, type: 'f64' },
 };
 
 interface Header {
@@ -132,6 +135,7 @@ export function parseColumns(body: ArrayBuffer): TraceColumns {
     kind: new Uint8Array(body, at('kind'), n),
     status: new Uint8Array(body, at('status'), n),
     flags: new Uint8Array(body, at('flags'), n),
+    correction: header.columns.some((c) => c.name === 'correction') ? new Float64Array(body, at('correction'), n) : null,
   };
   check(trace);
   return trace;
@@ -150,6 +154,21 @@ function check(t: TraceColumns): void {
     if (t.service[i]! >= t.services.length) throw new ColumnsError(`span ${i} names service ${t.service[i]}, which is not listed`);
     if (t.name[i]! >= t.names.length) throw new ColumnsError(`span ${i} names name ${t.name[i]}, which is not listed`);
   }
+}
+
+/** The trace as it would be if all clocks agreed; its start is that of its then earliest span. */
+export function corrected(t: TraceColumns): TraceColumns {
+  const { correction } = t;
+  if (!correction) return t;
+  const start = t.start.map((ns, i) => ns - correction[i]!);
+  const least = start.reduce((least, ns) => Math.min(least, ns), Infinity);
+  const origin = Number.isFinite(least) ? least : 0;
+  let durationNs = 0;
+  for (let i = 0; i < t.spanCount; i++) {
+    start[i] = start[i]! - origin;
+    durationNs = Math.max(durationNs, start[i]! + t.duration[i]!);
+  }
+  return { ...t, start, durationNs, startUnixNano: t.startUnixNano + BigInt(Math.round(origin)) };
 }
 
 const HEX = Array.from({ length: 256 }, (_, b) => b.toString(16).padStart(2, '0'));

@@ -5,6 +5,7 @@
 import { Flag, STATUS_ERROR, type TraceColumns } from './columns';
 import { outsideParent, type Derived } from './derive';
 import { indexIn } from './find';
+import type { CriticalPath } from './path';
 import { AXIS_AIR_PX, BAR_PX, ROW_PX, barOf, indentOf, indentStep } from './layout';
 import type { Rows } from './rows';
 import { formatDuration, ticks } from './ruler';
@@ -32,6 +33,8 @@ export interface Frame {
   hovered: number;
   matches: Uint32Array;
   searching: boolean;
+  /** The critical path to draw, or null. */
+  path: CriticalPath | null;
   /** Range being dragged, in ns, or null. */
   drag: View | null;
 }
@@ -114,6 +117,7 @@ function drawBar(ctx: CanvasRenderingContext2D, f: Frame, row: number, axisPx: n
     ctx.strokeRect(x0 + 0.25, top - 0.75, Math.max(x1 - x0 - 0.5, 2), BAR_PX + 1.5);
   }
   drawOutside(ctx, f, span, axisPx, top);
+  drawPath(ctx, f, span, axisPx, top);
   drawDurationText(ctx, f, span, x0, x1, axisPx, mid, error);
   ctx.globalAlpha = 1;
 }
@@ -197,6 +201,22 @@ function drawOutside(ctx: CanvasRenderingContext2D, f: Frame, span: number, axis
   };
   if (outside !== 'late') mark(start, Math.min(t.start[p]!, end));
   if (outside !== 'early') mark(Math.max(t.start[p]! + t.duration[p]!, start), end);
+}
+
+/** A line along the pieces of the span that are on the critical path, over the lower edge of its bar. */
+function drawPath(ctx: CanvasRenderingContext2D, f: Frame, span: number, axisPx: number, top: number): void {
+  const { path, view, theme } = f;
+  const place = path ? indexIn(path.spans, span) : -1;
+  if (!path || place < 0) return;
+  for (let i = path.first[place]!; i < path.first[place + 1]!; i++) {
+    const a = Math.max(xOf(view, path.from[i]!, axisPx), -8);
+    const b = Math.min(xOf(view, path.to[i]!, axisPx), axisPx + AXIS_AIR_PX);
+    if (b < a) continue;
+    ctx.fillStyle = theme.background;
+    ctx.fillRect(a, top + BAR_PX - 4, Math.max(b - a, 1), 1);
+    ctx.fillStyle = theme.text;
+    ctx.fillRect(a, top + BAR_PX - 3, Math.max(b - a, 1), 3);
+  }
 }
 
 function drawDurationText(

@@ -8,7 +8,8 @@ export type Action =
   | 'down' | 'up' | 'pageDown' | 'pageUp' | 'first' | 'last' | 'closeOrParent' | 'openOrChild' | 'parent' | 'child'
   | 'nextSibling' | 'previousSibling' | 'nextError' | 'previousError' | 'nextMatch' | 'previousMatch' | 'find'
   | 'toggle' | 'panel' | 'close' | 'expandAll' | 'collapseAll' | 'expandSiblings' | 'collapseSiblings' | 'depth'
-  | 'zoomIn' | 'zoomOut' | 'zoomReset' | 'zoomSpan' | 'panLeft' | 'panRight' | 'logs' | 'waterfall' | 'copyId' | 'copyLink' | 'reload';
+  | 'zoomIn' | 'zoomOut' | 'zoomReset' | 'zoomSpan' | 'panLeft' | 'panRight' | 'logs' | 'waterfall' | 'copyId' | 'copyLink' | 'reload'
+  | 'path' | 'clocks' | 'verdict';
 
 export interface Binding {
   keys: string[];
@@ -52,6 +53,9 @@ export const BINDINGS: Binding[] = [
   { keys: ['Escape'], action: 'close', help: 'Close the panel', group: 'View' },
   { keys: ['W'], action: 'waterfall', help: 'Waterfall', group: 'View' },
   { keys: ['L'], action: 'logs', help: 'Logs of the trace', group: 'View' },
+  { keys: ['v'], action: 'verdict', help: 'Open or close what the verdict rests on', group: 'View' },
+  { keys: ['x'], action: 'path', help: 'Critical path: show or hide', group: 'View' },
+  { keys: ['K'], action: 'clocks', help: 'Clocks: corrected or as sent', group: 'View' },
   { keys: ['r'], action: 'reload', help: 'Look for new spans', group: 'View' },
   { keys: ['y'], action: 'copyId', help: 'Copy the trace id', group: 'View' },
   { keys: ['Y'], action: 'copyLink', help: 'Copy a link to this view', group: 'View' },

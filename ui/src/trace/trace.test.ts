@@ -1,11 +1,12 @@
 import { describe as suite, expect, it } from 'vitest';
 import { assignColors, colorIndex, oklchHex, LIGHT, DARK } from './colors';
-import { ColumnsError, findSpan, parseColumns, spanIdHex, type TraceColumns } from './columns';
+import { ColumnsError, corrected, findSpan, parseColumns, spanIdHex, type TraceColumns } from './columns';
 import { derive, outsideParent } from './derive';
 import { find, indexIn, nextIn, parseDuration } from './find';
 import { BINDINGS, actionOf, move } from './keyboard';
 import { barOf, hitTest, indentOf, indentStep, ROW_PX, scrollOf } from './layout';
 import { gripAt, paintMinimap } from './minimap';
+import { criticalPath, onPathNs } from './path';
 import { Rows } from './rows';
 import { formatDuration, formatTick, tickStep, ticks } from './ruler';
 import { around, clampView, decodeView, encodeView, full, nsOf, pan, xOf, zoomAt } from './viewport';
@@ -369,5 +370,47 @@ suite('minimap', () => {
 
   it('takes hold of the window by its edges', () => {
     expect([gripAt(100, 98, 200), gripAt(199, 98, 200), gripAt(150, 98, 200), gripAt(10, 98, 200)]).toEqual(['left', 'right', 'window', 'outside']);
+  });
+});
+
+suite('critical path', () => {
+  const trace = parseColumns(encodeColumns(SPANS));
+  const step = (span: number, from: number, to: number) => ({ span: spanIdHex(trace, span), offset: from, duration: to - from });
+
+  it('steps find their spans, whatever their order, and those of other traces are left out', () => {
+    const path = criticalPath(trace, [step(1, trace.start[1]!, trace.start[1]! + 5), step(0, 0, 10), step(0, 40, 50), { ...step(0, 0, 1), span: 'ffffffffffffffff' }]);
+    expect([...path.spans]).toEqual([0, 1]);
+    expect([...path.first]).toEqual([0, 2, 3]);
+    expect(onPathNs(path, 0)).toBe(20);
+    expect(onPathNs(path, 1)).toBe(5);
+    expect(onPathNs(path, 2)).toBe(0);
+  });
+
+  it('of two halves with one id the step belongs to the one that ran then', () => {
+    const body = encodeColumns([
+      { parent: -1, service: 'a', name: 'call', start: 0, duration: 100, kind: 3 },
+      { parent: 0, service: 'b', name: 'serve', start: 40, duration: 20, kind: 2 },
+    ]);
+    const t = parseColumns(body);
+    t.spanId.copyWithin(8, 0, 8);
+    const id = spanIdHex(t, 0);
+    const path = criticalPath(t, [{ span: id, offset: 0, duration: 30 }]);
+    expect([...path.spans]).toEqual([0]);
+  });
+});
+
+suite('corrected times', () => {
+  it('a clock that is ahead is set back, and the trace begins with its then earliest span', () => {
+    const t = parseColumns(encodeColumns([
+      { parent: -1, service: 'a', name: 'call', start: 0, duration: 100, kind: 3 },
+      { parent: 0, service: 'b', name: 'serve', start: 150, duration: 20, kind: 2 },
+    ]));
+    expect(corrected(t)).toBe(t);
+    const known = { ...t, correction: Float64Array.from([0, 120]) };
+    expect([...corrected(known).start]).toEqual([0, 30]);
+    expect(corrected(known).durationNs).toBe(100);
+    const behind = corrected({ ...t, correction: Float64Array.from([0, 190]) });
+    expect([...behind.start]).toEqual([40, 0]);
+    expect(behind.startUnixNano).toBe(t.startUnixNano - 40n);
   });
 });

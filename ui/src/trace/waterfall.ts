@@ -11,6 +11,7 @@ import { move, type Action } from './keyboard';
 import { Labels, describe } from './labels';
 import { AXIS_AIR_PX, ROW_PX, hitTest, scrollOf, type Hit, type Scroll } from './layout';
 import { Rows } from './rows';
+import type { CriticalPath } from './path';
 import { readTheme, type Theme } from './theme';
 import { around, clampView, full, nsOf, pan, zoomAt, type View } from './viewport';
 
@@ -40,6 +41,7 @@ export class Waterfall {
   matches: Uint32Array = new Uint32Array(0);
   query = '';
   theme: Theme;
+  path: CriticalPath | null = null;
 
   private labelPx = 320;
   private widthPx = 0;
@@ -131,6 +133,12 @@ export class Waterfall {
   setQuery(query: string): void {
     this.query = query;
     this.matches = find(this.trace, this.derived, query);
+    this.repaint();
+  }
+
+  /** Draws the critical path, or no longer. */
+  setPath(path: CriticalPath | null): void {
+    this.path = path;
     this.repaint();
   }
 
@@ -317,7 +325,7 @@ export class Waterfall {
     const shared = {
       trace: this.trace, derived: this.derived, rows: this.rows, colors: this.colors, theme: this.theme, labelPx: this.labelPx,
       offsetPx: this.offsetPx, heightPx: this.heightPx, selected: this.selected, hovered: this.hovered, matches: this.matches,
-      searching: this.query.trim() !== '',
+      searching: this.query.trim() !== '', path: this.path,
     };
     drawWaterfall(this.ctx, { ...shared, view: this.view, widthPx: this.widthPx, drag: this.drag });
     this.labels.update({ ...shared, active: this.active });

@@ -9,13 +9,13 @@ use tracewell_testkit::server::request;
 
 use crate::{BINARY, TRACE, checkout, start};
 
-fn run(arguments: &[&str]) -> Output {
+pub fn run(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(folder.path()).env("COLUMNS", "100").output().expect("the binary runs")
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -132,14 +132,14 @@ fn help_version_and_completions_are_there() {
 }
 
 /// A command that serves until it is ended; killed when it is dropped.
-struct Serving {
+pub struct Serving {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Serving {
     /// Starts it and waits for the first address that it prints.
-    fn start(arguments: &[&str]) -> Self {
+    pub fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("the binary runs");
         let lines = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();

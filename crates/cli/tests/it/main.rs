@@ -6,6 +6,7 @@ mod ingest_logs;
 mod lifecycle;
 mod proxy;
 mod run;
+mod verdicts;
 
 use tracewell_testkit::server::{Server, ServerBuilder};
 

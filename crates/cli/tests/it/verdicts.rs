@@ -1,0 +1,113 @@
+//! The shop, its faults, and what is said of each: the promise that everything else serves.
+//!
+//! One shop runs. A healthy window comes first; then every fault is on for a while, and `tracewell explain` compares its
+//! window with the healthy one. The verdict must name what the table of faults names.
+
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tracewell_demo::faults::{Expected, FAULTS, Fault};
+
+use crate::BINARY;
+use crate::commands::{Serving, run, stdout};
+
+/// Visitors per second: enough for some thirty checkouts in a window.
+const RATE: &str = "20";
+
+/// How long the shop is watched while nothing is wrong, and with each fault.
+const HEALTHY: Duration = Duration::from_secs(25);
+const FAULTY: Duration = Duration::from_secs(14);
+
+/// Until requests that began before a switch have ended and their spans have arrived.
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// From a moment to another, in nanoseconds since the epoch.
+type Window = (u128, u128);
+
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_nanos()
+}
+
+fn watch(time: Duration) -> Window {
+    let start = now();
+    std::thread::sleep(time);
+    let window = (start, now());
+    std::thread::sleep(SETTLE);
+    window
+}
+
+fn explain(url: &str, window: Window, against: Window) -> Value {
+    let [since, until, against_since, against_until] =
+        [window.0, window.1, against.0, against.1].map(|moment| moment.to_string());
+    let arguments = ["explain", "--server", url, "--format", "json", "--since", &since, "--until", &until];
+    let against = ["--against-since", &against_since, "--against-until", &against_until];
+    serde_json::from_str(&stdout(&run(&[&arguments[..], &against[..]].concat()))).expect("an explanation is JSON")
+}
+
+/// What differs between a verdict and the expected one; nothing if it says all of it.
+fn differences(verdict: &Value, expected: &Expected) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut check = |what: &str, found: &Value, expected: Option<&str>| {
+        if let Some(expected) = expected
+            && found != expected
+        {
+            differences.push(format!("{what} is {found}, expected {expected:?}"));
+        }
+    };
+    check("kind", &verdict["kind"], Some(expected.kind.as_str()));
+    check("service", &verdict["service"], expected.service);
+    check("operation", &verdict["operation"], expected.operation);
+    check("statement", &verdict["statement"], expected.statement);
+    check("direction", &verdict["direction"], expected.direction.map(|direction| direction.as_str()));
+    check("caller", &verdict["edge"]["caller"], expected.edge.map(|edge| edge.caller));
+    check("callee", &verdict["edge"]["callee"], expected.edge.map(|edge| edge.callee));
+    check("attribute", &verdict["attribute"]["key"], expected.attribute.map(|(key, _)| key));
+    check("value", &verdict["attribute"]["value"], expected.attribute.map(|(_, value)| value));
+    differences
+}
+
+/// The verdict of one trace that the fault's own query finds.
+fn of_one_trace(url: &str, fault: &Fault, window: Window) -> Value {
+    let [since, until] = [window.0, window.1].map(|moment| moment.to_string());
+    let found = ["query", fault.query, "--server", url, "--json", "--since", &since, "--until", &until, "--limit", "5"];
+    let found: Value = serde_json::from_str(&stdout(&run(&found))).expect("an answer is JSON");
+    let id = found["traces"][0]["traceId"].as_str().expect("the fault shows in a trace").to_owned();
+    let answer = run(&["explain", &id, "--server", url, "--format", "json"]);
+    serde_json::from_str::<Value>(&stdout(&answer)).expect("an explanation is JSON")["verdict"].clone()
+}
+
+#[test]
+fn each_fault_of_the_demo_leads_to_its_verdict() {
+    let demo = Serving::start(&["demo", "--http-listen", "127.0.0.1:0", "--rate", RATE]);
+    let url = format!("http://{}", demo.address);
+    let switch = |fault: &Fault, on: &str| {
+        let done = Command::new(BINARY).args(["demo", "fault", fault.name, on, "--server", &url]).output();
+        assert!(done.expect("the binary runs").status.success(), "{} {on}", fault.name);
+    };
+    std::thread::sleep(SETTLE);
+    let healthy = watch(HEALTHY);
+    let mut wrong = Vec::new();
+    let mut say = |name: &str, verdict: &Value, differences: Vec<String>| {
+        println!("{name:<22} {} {}", verdict["confidence"], verdict["sentence"]);
+        wrong.extend(differences.into_iter().map(|difference| format!("{name}: {difference}\n  in {verdict}")));
+    };
+    for fault in FAULTS {
+        switch(fault, "on");
+        std::thread::sleep(Duration::from_secs(1));
+        let window = watch(FAULTY);
+        switch(fault, "off");
+        let verdict = explain(&url, window, healthy)["verdict"].clone();
+        say(fault.name, &verdict, differences(&verdict, &fault.expected));
+        if matches!(fault.name, "slow-query" | "congestion-request" | "congestion-response") {
+            let verdict = of_one_trace(&url, fault, window);
+            say(&format!("{}, one trace", fault.name), &verdict, differences(&verdict, &fault.expected));
+        }
+    }
+    std::thread::sleep(SETTLE);
+    let later = watch(HEALTHY);
+    let verdict = explain(&url, later, healthy)["verdict"].clone();
+    let calm = if verdict["kind"] == "nothing" { Vec::new() } else { vec!["expected nothing".to_owned()] };
+    say("no fault", &verdict, calm);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,103 @@
+/** Explanations (docs/explain.md): what happened, who is to blame, and what that rests on. */
+import { apiUrl, send, type Range } from './api';
+
+export type Confidence = 'low' | 'medium' | 'high';
+
+export interface Edge {
+  caller: string;
+  callee: string;
+}
+
+export interface Evidence {
+  text: string;
+  /** TraceQL that finds the traces in question. */
+  filter?: string;
+  trace?: string;
+  spans?: string[];
+}
+
+export interface Verdict {
+  kind: string;
+  sentence: string;
+  confidence: Confidence;
+  service?: string;
+  edge?: Edge;
+  direction?: 'request' | 'response' | 'both';
+  operation?: string;
+  statement?: string;
+  attribute?: { key: string; value: string };
+  /** Services on the way from the root to the blamed one, both counted. */
+  depth?: number;
+  cost_ns?: number;
+  share?: number;
+  evidence: Evidence[];
+}
+
+export interface PathStep {
+  span: string;
+  service: string;
+  operation: string;
+  /** Nanoseconds since the Unix epoch: exceeds what a number holds exactly, so `offset` is there for drawing. */
+  start: number;
+  /** Nanoseconds after the start of the trace. */
+  offset: number;
+  duration: number;
+  kind: 'self' | 'network' | 'wait';
+}
+
+export interface Suspect {
+  service: string;
+  operation?: string;
+  edge?: Edge;
+  score: number;
+  evidence: (string | { text: string })[];
+}
+
+export interface Explanation {
+  version: number;
+  verdict: Verdict;
+  /** What else was found, by weight. */
+  also: Verdict[];
+  ranking: Suspect[];
+  critical_path: PathStep[];
+}
+
+export const explain = {
+  trace: (id: string, signal?: AbortSignal) => send<Explanation>('GET', apiUrl(`traces/${id}/explain`), undefined, signal),
+  set: (p: { where: string; against?: string; againstStart?: string; againstEnd?: string } & Range, signal?: AbortSignal) =>
+    send<Explanation>('GET', apiUrl('explain', { ...p }), undefined, signal),
+};
+
+const KINDS: Record<string, string> = {
+  'slow-operation': 'Slow operation',
+  'lock-wait': 'Waits for a lock',
+  network: 'Network',
+  queue: 'Queue',
+  error: 'Failure',
+  'retry-storm': 'Retry storm',
+  'n-plus-one': 'N+1 calls',
+  'serial-calls': 'Serial calls',
+  'chatty-edge': 'Chatty edge',
+  'timeout-inversion': 'Timeouts in the wrong order',
+  recursion: 'Recursion',
+  'swallowed-error': 'Swallowed error',
+  regression: 'Regression',
+  'behavior-change': 'Change of behaviour',
+  'lost-context': 'Lost context',
+  'mid-sampling': 'Sampled in the middle',
+  'dropped-spans': 'Dropped spans',
+  'not-instrumented': 'Not instrumented',
+  'clock-skew': 'Wrong clock',
+  nothing: 'Nothing stands out',
+  'not-enough': 'Too little to say',
+};
+
+/** The kind of a verdict in words. */
+export function kindTitle(kind: string): string {
+  return KINDS[kind] ?? kind.replaceAll('-', ' ');
+}
+
+/** True for verdicts that accuse nobody. */
+export function isCalm(verdict: Verdict): boolean {
+  return verdict.kind === 'nothing' || verdict.kind === 'not-enough';
+}
