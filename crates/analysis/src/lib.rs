@@ -11,6 +11,7 @@
 //! ```
 
 pub mod critical_path;
+pub mod explain;
 pub mod hops;
 pub mod logs;
 pub mod outliers;

@@ -9,9 +9,13 @@
 //! set against set ─────▶ blame, hop changes, outliers, ranking ┘                                  └▶ others: `also`
 //! ```
 
+mod one;
+mod profile;
 mod words;
 
 use serde::Serialize;
+
+use crate::Traces;
 
 pub use words::{count, duration, grouped, list, ordinal, share, times};
 
@@ -180,4 +184,22 @@ impl Verdict {
             evidence: Vec::new(),
         }
     }
+}
+
+/// The verdict on the trace with the number `of`, compared with its like among the others; and what else was found, by
+/// weight. `None` for a trace without spans.
+pub(crate) fn of_trace(traces: &Traces, of: usize) -> Option<(Verdict, Vec<Verdict>)> {
+    let subject = one::Subject::new(traces, of)?;
+    let found = [subject.failed(), subject.slow(), Some(subject.calm())].into_iter().flatten();
+    Some(first_and_others(found.collect()))
+}
+
+/// The weightiest, and the others without those that say nothing.
+fn first_and_others(mut found: Vec<one::Weighed>) -> (Verdict, Vec<Verdict>) {
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut verdicts = found.into_iter().map(|(_, verdict)| verdict);
+    let first =
+        verdicts.next().unwrap_or_else(|| Verdict::new(Kind::NotEnough, Confidence::Low, "There are no traces."));
+    let others = verdicts.filter(|verdict| !matches!(verdict.kind, Kind::Nothing | Kind::NotEnough)).collect();
+    (first, others)
 }

@@ -9,7 +9,7 @@
 //! **Complexity.** Linear in spans of the trace and its like.
 
 use crate::critical_path::{Walker, errors};
-use crate::{Traces, Trace};
+use crate::{Trace, Traces};
 
 use super::profile::{Place, Profile, Spent, depth};
 use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, words};
@@ -51,7 +51,8 @@ impl<'a> Subject<'a> {
         let roots = others.filter_map(|(_, other)| traces.main_root(other)).filter(|other| key(*other) == key(root));
         // A like that failed at once is no yardstick for one that succeeded, and the other way round.
         let failed = traces.spans()[root].is_error();
-        let (same, different): (Vec<usize>, Vec<usize>) = roots.partition(|other| traces.spans()[*other].is_error() == failed);
+        let (same, different): (Vec<usize>, Vec<usize>) =
+            roots.partition(|other| traces.spans()[*other].is_error() == failed);
         let roots = if same.len() >= LIKE_MIN || different.is_empty() { same } else { [same, different].concat() };
         let like = roots.into_iter().map(|root| Profile::of(&mut walker, traces, root)).collect();
         Some(Self { traces, trace, root, profile, like })
@@ -117,7 +118,8 @@ impl<'a> Subject<'a> {
             _ => Confidence::Low,
         };
         let like = words::count(self.like.len() as u64, "request");
-        let compared = if usual < 1.0 { "where none is usual".to_owned() } else { format!("where {} usual", is(usual)) };
+        let compared =
+            if usual < 1.0 { "where none is usual".to_owned() } else { format!("where {} usual", is(usual)) };
         let sentence = format!(
             "{}, {compared}: {} of what this request took longer than its like ({}, against {} in the median of {like}).",
             self.sentence(&place, &spent),
@@ -166,10 +168,7 @@ impl<'a> Subject<'a> {
         services.dedup();
         let sentence = match deep {
             1 => format!("It failed in {service} itself, in {operation}{said}."),
-            _ => format!(
-                "It failed because {service}, {}, failed in {operation}{said}.",
-                place_on_the_way(deep)
-            ),
+            _ => format!("It failed because {service}, {}, failed in {operation}{said}.", place_on_the_way(deep)),
         };
         let mut verdict = Verdict::new(Kind::Error, Confidence::High, sentence);
         (verdict.service, verdict.operation, verdict.depth) = (Some(service), Some(operation), Some(deep));
@@ -192,7 +191,7 @@ impl<'a> Subject<'a> {
                 let like = words::count(self.like.len() as u64, "request");
                 let usual = words::duration(usual);
                 let sentence = format!(
-                    "Nothing stands out: it took {total}, and {usual} are usual (the median of {like} like this one){most}."
+                    "Nothing stands out: it took {total}, and {usual} is usual (the median of {like} like this one){most}."
                 );
                 Verdict::new(Kind::Nothing, Confidence::Medium, sentence)
             }
@@ -229,6 +228,10 @@ impl<'a> Subject<'a> {
             Place::Wait { service, operation, peer, .. } => {
                 let (service, operation) = (self.traces.text(*service), self.traces.text(*operation));
                 let peer = match self.traces.text(*peer) {
+                    // A database within the service, called by the service's name.
+                    peer if peer == service => {
+                        return format!("{service}{} spent {took} in {operation}", apposition(deep));
+                    }
                     "" => "for an answer to".to_owned(),
                     peer => format!("for {peer} to answer"),
                 };
@@ -237,7 +240,11 @@ impl<'a> Subject<'a> {
             Place::Hop { caller, callee, back } => {
                 let (caller, callee) = (self.traces.text(*caller), self.traces.text(*callee));
                 let places = if deep > 1 {
-                    format!(" (the {} and {} service on the way)", words::ordinal(deep.into()), words::ordinal((deep + 1).into()))
+                    format!(
+                        " (the {} and {} service on the way)",
+                        words::ordinal(deep.into()),
+                        words::ordinal((deep + 1).into())
+                    )
                 } else {
                     String::new()
                 };
@@ -257,8 +264,12 @@ impl<'a> Subject<'a> {
                 format!("{}: {}", self.traces.text(*service), self.traces.text(*operation))
             }
             Place::Wait { service, operation, peer, .. } => match self.traces.text(*peer) {
-                "" => format!("{}: {}", self.traces.text(*service), self.traces.text(*operation)),
-                peer => format!("{}: {} (waiting for {peer})", self.traces.text(*service), self.traces.text(*operation)),
+                peer if peer.is_empty() || peer == self.traces.text(*service) => {
+                    format!("{}: {}", self.traces.text(*service), self.traces.text(*operation))
+                }
+                peer => {
+                    format!("{}: {} (waiting for {peer})", self.traces.text(*service), self.traces.text(*operation))
+                }
             },
             Place::Hop { caller, callee, back: false } => {
                 format!("the way from {} to {}", self.traces.text(*caller), self.traces.text(*callee))
