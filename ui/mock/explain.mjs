@@ -24,6 +24,8 @@ function pathOf(spans) {
 
 const ms = (ns) => (ns >= 1e9 ? `${(ns / 1e9).toFixed(2)} s` : `${(ns / 1e6).toFixed(1)} ms`);
 
+const NOTHING = { hops: [], blame: [], clock_offsets: [], outliers: [], broken: [], patterns: [] };
+
 export function explainTrace(t) {
   const least = t.spans.reduce((m, s) => Math.min(m, s.start), Infinity);
   const pieces = t.spans.length > 0 ? pathOf(t.spans) : [];
@@ -46,8 +48,46 @@ export function explainTrace(t) {
       ...(failed ? [{ kind: 'swallowed-error', confidence: 'medium', service: failed.service, sentence: `${failed.service} failed in ${failed.name}, and its callers answered as if nothing had happened.`, evidence: [{ text: `${failed.name} ended with an error.`, trace: t.traceId, spans: [failed.spanId] }] }] : []),
       ...(broken ? [{ kind: 'lost-context', confidence: 'low', sentence: `${broken} spans hang below a service that is not recorded.`, evidence: [] }] : []),
     ],
-    ranking: [{ service: s.service, operation: s.name, score: 0.9, evidence: [] }],
+    ranking: [{ service: s.service, operation: s.name, kind: 'latency', score: 0.9, evidence: [] }],
     critical_path: pieces.map((p) => ({ span: t.spans[p.index].spanId, service: t.spans[p.index].service, operation: t.spans[p.index].name, start: Number(t.start) + p.start, offset: p.start - least, duration: p.end - p.start, kind: 'self' })),
-    hops: [], clock_offsets: [], outliers: [], broken: [], patterns: [],
+    ...NOTHING, scope: { trace: t.traceId, traces: 1, spans: t.spans.length, against_traces: 200 },
+  };
+}
+
+const quantiles = (p50) => ({ count: 412, p50_ns: p50, p90_ns: p50 * 1.6, p99_ns: p50 * 3 });
+
+/** What is said of a set: one thing of each kind. `count` is how many traces there are. */
+export function explainSet(count, filter) {
+  if (count < 5) {
+    const verdict = { kind: 'not-enough', confidence: 'low', sentence: `Too little to say: ${count} traces match.`, evidence: [] };
+    return { version: 1, scope: { traces: count, spans: 0, against_traces: 0 }, verdict, also: [], ranking: [], critical_path: [], ...NOTHING };
+  }
+  return {
+    version: 1,
+    scope: { traces: count, spans: count * 90, against_traces: 380 },
+    verdict: {
+      kind: 'network', confidence: 'high', edge: { caller: 'payment', callee: 'card-provider' }, direction: 'request', cost_ns: 41e7, share: 0.31,
+      sentence: 'Requests take 130 ms longer than before, and 94 % of it goes on the way from payment to card-provider, with the request; neither of the two is slow.',
+      evidence: [{ text: 'The way there took 1.3 ms in the median before, 412 ms now (395 to 430 ms more, 412 calls).', filter: filter || '{ resource.service.name = "payment" && kind = client }' }],
+    },
+    also: [{ kind: 'n-plus-one', confidence: 'medium', service: 'catalog', sentence: 'GET /products in catalog runs SELECT catalog 24 times where one statement would do.', evidence: [] }],
+    ranking: [
+      { service: 'payment', edge: { caller: 'payment', callee: 'card-provider' }, kind: 'network', score: 41.2, evidence: [{ text: 'The way from payment to card-provider: 1.3 ms before, 412 ms now, in 96 % of calls.' }] },
+      { service: 'catalog', operation: 'GET /products', kind: 'latency', score: 3.4, evidence: [{ text: 'Own time of GET /products 3.1 ms before, 4.8 ms now.' }] },
+    ],
+    critical_path: [],
+    hops: [
+      { caller: 'payment', callee: 'card-provider', part: 'request', verdict: 'grew', shift_ns: 411e6, shift_low_ns: 395e6, shift_high_ns: 430e6, before: quantiles(1.3e6), now: quantiles(412e6), calls_before: 398, calls_now: 412 },
+      { caller: 'gateway', callee: 'catalog', part: 'own', verdict: 'grew', shift_ns: 1.7e6, shift_low_ns: 1.2e6, shift_high_ns: 2.1e6, before: quantiles(3.1e6), now: quantiles(4.8e6), calls_before: 800, calls_now: 812 },
+    ],
+    blame: [
+      { kind: 'network', edge: { caller: 'payment', callee: 'card-provider' }, direction: 'request', before_ns: 4e5, now_ns: 122e6, change_ns: 121.6e6, low_ns: 110e6, high_ns: 131e6 },
+      { kind: 'self', service: 'catalog', operation: 'GET /products', before_ns: 2e6, now_ns: 9e6, change_ns: 7e6, low_ns: 5e6, high_ns: 9e6 },
+      { kind: 'self', service: 'session-cache', operation: 'GET', before_ns: 3e6, now_ns: 1e6, change_ns: -2e6, low_ns: -3e6, high_ns: -1e6 },
+    ],
+    outliers: [{ filter: '{ resource.service.version = "3.2.0" }', kind: 'attribute', what: 'resource.service.version is 3.2.0 in 92 % of the slow requests and in 11 % of the others.', slow_share: 0.92, rest_share: 0.11, lift: 8.4, traces: 61 }],
+    patterns: [{ kind: 'n-plus-one', severity: 'moderate', sentence: 'GET /products in catalog runs SELECT catalog 24 times, one after the other; one statement for all would save 38 ms.', traces: 80, of_traces: 120, win: { mean_ns: 38e6, share: 0.22 }, examples: [{ trace_id: '0'.repeat(29) + '200', span_ids: [] }] }],
+    broken: [{ caller: 'gateway', callee: 'audit', cause: 'header_stripped', lost_share: 0.31, lost_calls: 37, sentence: 'gateway does not pass the context on to audit: 31 % of its calls begin traces of their own.', examples: [{ trace_id: '0'.repeat(29) + '404', span_id: '' }] }],
+    clock_offsets: [{ clock: 'node-7', services: ['rates'], offset_ns: 180e6, uncertainty_ns: 4e5, drift_ppm: 0, steps: [], is_reference: false }],
   };
 }

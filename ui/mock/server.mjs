@@ -7,7 +7,7 @@ import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brokenTrace, deepTrace, fromOtlp, largeTrace, random, shopTrace } from './generate.mjs';
 import { encodeColumns } from './columns.mjs';
-import { explainTrace } from './explain.mjs';
+import { explainSet, explainTrace } from './explain.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const DIST = join(HERE, '..', 'dist');
@@ -233,6 +233,10 @@ export function startMock({ port = 0, mode = 'normal', slow = 0, now = Date.now(
       const at = Number(p.get('cursor') ?? 0);
       const found = within(url).map((t) => [t, tests.length ? t.spans.filter((s) => tests.every((f) => f(t, s))) : t.spans]).filter(([, m]) => m.length).sort(([a], [b]) => (a.start < b.start ? 1 : -1));
       return { traces: found.slice(at, at + limit).map(([t, m]) => summary(t, m)), nextCursor: at + limit < found.length ? String(at + limit) : undefined, total: found.length, totalRelation: 'eq', warnings: [], stats: { inspectedSpans: found.length * 90, inspectedBytes: 1048576, elapsedMs: 3.2, sources: 4 } };
+    }
+    if (path === 'explain') {
+      const filters = parseQuery(p.get('where') ?? '');
+      return explainSet(within(url).filter((t) => t.spans.some((s) => filters.every((f) => f(t, s)))).length, p.get('where'));
     }
     if (path === 'services') {
       const map = new Map();

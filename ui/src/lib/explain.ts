@@ -49,17 +49,103 @@ export interface Suspect {
   service: string;
   operation?: string;
   edge?: Edge;
+  kind: string;
   score: number;
-  evidence: (string | { text: string })[];
+  evidence: { text: string }[];
+}
+
+export interface Quantiles {
+  count: number;
+  p50_ns: number;
+  p90_ns: number;
+  p99_ns: number;
+}
+
+/** A part of an edge that changed between two windows. */
+export interface HopChange {
+  /** Absent for requests from outside. */
+  caller?: string;
+  callee: string;
+  part: 'request' | 'response' | 'network' | 'server' | 'own' | 'queue' | 'call';
+  verdict: 'grew' | 'fell' | 'clock' | 'small' | 'steady' | 'not_enough';
+  shift_ns: number;
+  shift_low_ns: number;
+  shift_high_ns: number;
+  before: Quantiles;
+  now: Quantiles;
+  calls_before: number;
+  calls_now: number;
+}
+
+/** What brings a difference: a place with the time that it adds to the average request. */
+export interface BlameRow {
+  kind: string;
+  service?: string;
+  operation?: string;
+  edge?: Edge;
+  direction?: string;
+  statement?: string;
+  before_ns: number;
+  now_ns: number;
+  change_ns: number;
+  low_ns?: number;
+  high_ns?: number;
+}
+
+export interface Outlier {
+  filter: string;
+  kind: string;
+  what: string;
+  slow_share: number;
+  rest_share: number;
+  lift: number;
+  traces: number;
+}
+
+export interface Pattern {
+  kind: string;
+  severity: 'minor' | 'moderate' | 'major';
+  sentence: string;
+  traces: number;
+  of_traces: number;
+  win: { mean_ns: number; share: number };
+  examples: { trace_id: string; span_ids: string[] }[];
+}
+
+export interface BrokenHop {
+  caller?: string;
+  callee?: string;
+  cause: string;
+  lost_share: number;
+  lost_calls: number;
+  sentence: string;
+  examples: { trace_id: string; span_id: string }[];
+}
+
+export interface ClockOffset {
+  clock: string;
+  services: string[];
+  offset_ns: number;
+  uncertainty_ns?: number;
+  drift_ppm: number;
+  steps: { at: number; by_ns: number }[];
+  is_reference: boolean;
 }
 
 export interface Explanation {
   version: number;
+  scope: { trace?: string; traces: number; spans: number; against_traces: number };
   verdict: Verdict;
   /** What else was found, by weight. */
   also: Verdict[];
   ranking: Suspect[];
   critical_path: PathStep[];
+  hops: HopChange[];
+  blame: BlameRow[];
+  outliers: Outlier[];
+  patterns: Pattern[];
+  broken: BrokenHop[];
+  clock_offsets: ClockOffset[];
 }
 
 export const explain = {
