@@ -12,7 +12,7 @@ mod path;
 use serde::Serialize;
 
 use crate::verdict::{self, Verdict};
-use crate::{Trace, Traces};
+use crate::{Trace, Traces, hops, patterns};
 
 pub use path::PathStep;
 
@@ -78,4 +78,27 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
 /// Earliest start among the spans of a trace, nanoseconds since the epoch.
 fn earliest_ns(traces: &Traces, trace: &Trace) -> u64 {
     traces.spans_of(trace).iter().map(|span| span.start_ns).min().unwrap_or(0)
+}
+
+/// Explains a set of traces, compared with another.
+pub fn set(now: &Traces, against: Option<&Traces>) -> Explanation {
+    let none = Traces::default();
+    let before = against.unwrap_or(&none);
+    let hops = hops::changes(before, now);
+    let (patterns, patterns_before) = (patterns::find(now), patterns::find(before));
+    let found = verdict::Found { now, before, hops: &hops, patterns: &patterns, patterns_before: &patterns_before };
+    let (verdict, also) = verdict::of_set(&found);
+    Explanation {
+        version: VERSION,
+        scope: Scope {
+            trace: None,
+            traces: now.traces().len(),
+            spans: now.spans().len(),
+            against_traces: before.traces().len(),
+        },
+        verdict,
+        also,
+        critical_path: Vec::new(),
+        completion_path: Vec::new(),
+    }
 }

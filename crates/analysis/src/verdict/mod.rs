@@ -9,14 +9,18 @@
 //! set against set ─────▶ blame, hop changes, outliers, ranking ┘                                  └▶ others: `also`
 //! ```
 
+mod failures;
 mod one;
 mod profile;
+mod set;
 mod words;
+mod work;
 
 use serde::Serialize;
 
 use crate::Traces;
 
+pub(crate) use set::Found;
 pub use words::{count, duration, grouped, list, ordinal, share, times};
 
 /// What kind of thing was found. The names are part of the explanation's format.
@@ -194,8 +198,48 @@ pub(crate) fn of_trace(traces: &Traces, of: usize) -> Option<(Verdict, Vec<Verdi
     Some(first_and_others(found.collect()))
 }
 
+/// What a verdict weighs, and the verdict: the heavier, the earlier it is told.
+type Weighed = (f64, Verdict);
+
+/// The verdict on a set of traces, and what else was found, by weight.
+pub(crate) fn of_set(found: &Found<'_>) -> (Verdict, Vec<Verdict>) {
+    let (now, before) = (found.now.traces().len(), found.before.traces().len());
+    let mut candidates = found.candidates();
+    candidates.push(if now < set::TRACES_MIN || before < set::TRACES_MIN {
+        let sentence = format!(
+            "Too little to say what changed: {} to look at, and {} to compare with.",
+            words::count(now as u64, "trace"),
+            words::count(before as u64, "other")
+        );
+        (0.05, Verdict::new(Kind::NotEnough, Confidence::Low, sentence))
+    } else {
+        let sentence = format!(
+            "Nothing stands out: {} take {} on average, {} took {} before.",
+            words::count(now as u64, "request"),
+            words::duration(set::mean_ns(found.now)),
+            words::grouped(before as u64),
+            words::duration(set::mean_ns(found.before))
+        );
+        (0.5, Verdict::new(Kind::Nothing, Confidence::Medium, sentence))
+    });
+    first_and_others(candidates)
+}
+
+/// TraceQL that finds spans of a service, with an operation, under a condition.
+fn filter(service: &str, operation: Option<&str>, condition: Option<&str>) -> String {
+    let mut filter = format!("{{ resource.service.name = {service:?}");
+    if let Some(operation) = operation {
+        filter.push_str(&format!(" && name = {operation:?}"));
+    }
+    if let Some(condition) = condition {
+        filter.push_str(&format!(" && {condition}"));
+    }
+    filter.push_str(" }");
+    filter
+}
+
 /// The weightiest, and the others without those that say nothing.
-fn first_and_others(mut found: Vec<one::Weighed>) -> (Verdict, Vec<Verdict>) {
+fn first_and_others(mut found: Vec<Weighed>) -> (Verdict, Vec<Verdict>) {
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut verdicts = found.into_iter().map(|(_, verdict)| verdict);
     let first =

@@ -12,7 +12,7 @@ use crate::critical_path::{Walker, errors};
 use crate::{Trace, Traces};
 
 use super::profile::{Place, Profile, Spent, depth};
-use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, words};
+use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, Weighed, words};
 
 /// Fewer others than this are no yardstick.
 pub const LIKE_MIN: usize = 5;
@@ -22,9 +22,6 @@ const SLOW_FACTOR: f64 = 1.2;
 
 /// … and this much in absolute terms: below, nobody notices.
 const SLOW_NS_MIN: f64 = 1e6;
-
-/// What a verdict weighs: the higher, the earlier it is told.
-pub(super) type Weighed = (f64, Verdict);
 
 /// One trace, and what it is compared with.
 pub(super) struct Subject<'a> {
@@ -69,11 +66,6 @@ impl<'a> Subject<'a> {
     /// Duration of the root, in nanoseconds.
     pub fn total_ns(&self) -> f64 {
         self.profile.total_ns as f64
-    }
-
-    /// How many others it is compared with.
-    pub fn like(&self) -> usize {
-        self.like.len()
     }
 
     /// The median duration of its like, if there are enough.
@@ -139,14 +131,13 @@ impl<'a> Subject<'a> {
             ),
             spent.span,
         ));
-        for (place, spent, usual, more) in excesses.iter().skip(1).take(3).filter(|next| next.3 > excess_ns * 0.1) {
+        for (place, spent, _, more) in excesses.iter().skip(1).take(3).filter(|next| next.3 > excess_ns * 0.1) {
             let text = format!(
                 "{}: {}, {} more than usual.",
                 self.name(place),
                 words::duration(spent.ns as f64),
                 words::duration(*more)
             );
-            debug_assert!(*usual >= 0.0);
             verdict.evidence.push(self.evidence(text, spent.span));
         }
         Some((0.5 + more / self.total_ns().max(1.0), verdict))

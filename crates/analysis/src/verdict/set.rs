@@ -1,0 +1,361 @@
+//! The verdict on a set of traces, compared with another.
+//!
+//! **Input.** The traces in question, those to compare with, both with clocks corrected, and what the modules found in
+//! each. **Algorithm.** Every finding becomes a candidate with a weight that says what it means for requests, in this
+//! order: failures and storms that cause them; ways of calling that came since; places where calls take longer; failures
+//! that nobody was told; traces that break; clocks. Within an order the share of the requests' time decides. A finding that
+//! was there before as much is told last. **Edge cases.** Fewer than [`TRACES_MIN`] traces on one side: nothing is said of
+//! changes. **Complexity.** Linear in spans, beyond what the modules take.
+
+use crate::Traces;
+use crate::hops::{self, HopChanges, Location, LocationKind};
+use crate::patterns::{self, Pattern, Severity};
+
+use super::profile::depth;
+use super::{
+    Confidence, Direction, Edge, Evidence, Kind, NamedAttribute, Verdict, Weighed, failures, one, words, work,
+};
+
+/// Fewer traces than this say nothing of a change.
+pub const TRACES_MIN: usize = 5;
+
+/// What is added to the average request counts from this share of its time.
+const SHARE_MIN: f64 = 0.02;
+
+/// What the modules found, and in what.
+pub(crate) struct Found<'a> {
+    /// The traces in question.
+    pub now: &'a Traces,
+    /// Those to compare with.
+    pub before: &'a Traces,
+    /// What changed between services.
+    pub hops: &'a HopChanges,
+    /// Ways of calling now …
+    pub patterns: &'a [Pattern],
+    /// … and before.
+    pub patterns_before: &'a [Pattern],
+}
+
+impl Found<'_> {
+    /// Every candidate with its weight.
+    pub fn candidates(&self) -> Vec<Weighed> {
+        let mut found = failures::found(self.before, self.now);
+        found.extend(self.hops.locations.iter().filter_map(|location| self.location(location)));
+        found.extend(self.patterns.iter().filter_map(|pattern| self.pattern(pattern)));
+        found
+    }
+
+    /// Mean duration of requests before, nanoseconds.
+    fn usual_ns(&self) -> f64 {
+        mean_ns(self.before).max(1.0)
+    }
+
+    /// A place where calls take longer.
+    fn location(&self, location: &Location) -> Option<Weighed> {
+        let added_ns = location.added_ns as f64 / self.now.traces().len().max(1) as f64;
+        let share = added_ns / self.usual_ns();
+        let mut verdict = match location.kind {
+            LocationKind::Link => self.link(location)?,
+            LocationKind::Service => self.service(location)?,
+            LocationKind::ServiceNetwork => self.network(location)?,
+            LocationKind::Zone => self.zone(location)?,
+        };
+        verdict.cost_ns = Some(added_ns);
+        verdict.evidence.push(Evidence {
+            text: format!(
+                "This adds {} to the average request, which took {} before.",
+                words::duration(added_ns),
+                words::duration(self.usual_ns())
+            ),
+            ..Evidence::default()
+        });
+        let is_new_version = if verdict.kind == Kind::Regression { 0.1 } else { 0.0 };
+        let weight = if share >= SHARE_MIN { 1.0 + share.min(1.0) + is_new_version } else { share };
+        Some((weight, verdict))
+    }
+
+    fn confidence(location: &Location) -> Confidence {
+        let few = location.samples.0.min(location.samples.1);
+        match (location.q, few) {
+            (..0.001, 20..) => Confidence::High,
+            (..0.01, 8..) => Confidence::Medium,
+            _ => Confidence::Low,
+        }
+    }
+
+    fn link(&self, location: &Location) -> Option<Verdict> {
+        let (caller, callee) = (location.caller.clone()?, location.callee.clone()?);
+        let at = self.call(&caller, &callee);
+        let deep = at.map(|span| depth(self.now, span)).filter(|deep| *deep > 1);
+        let places = deep.map_or(String::new(), |deep| {
+            let (from, to) = (words::ordinal(deep.into()), words::ordinal((deep + 1).into()));
+            format!(", the {from} and {to} service on the way,")
+        });
+        let shift = words::duration(location.shift_ns as f64);
+        let is_queue = location.direction == Some(hops::Direction::Queue);
+        let way = match location.direction {
+            Some(hops::Direction::Request) => " on the way there, with the request",
+            Some(hops::Direction::Response) => " on the way back, with the answer",
+            Some(hops::Direction::Queue) => " before they are taken up, in the queue",
+            Some(hops::Direction::Both) => " on the way there and back",
+            None => " on the way; which way cannot be told, because clocks moved too",
+        };
+        let sentence = if is_queue {
+            format!("Messages from {caller} to {callee}{places} wait {shift} longer{way}.")
+        } else {
+            format!("Between {caller} and {callee}{places} calls take {shift} longer{way}; neither of the two is slow.")
+        };
+        let kind = if is_queue { Kind::Queue } else { Kind::Network };
+        let mut verdict = Verdict::new(kind, Self::confidence(location), sentence);
+        verdict.direction = match location.direction {
+            Some(hops::Direction::Request) => Some(Direction::Request),
+            Some(hops::Direction::Response) => Some(Direction::Response),
+            Some(hops::Direction::Both) => Some(Direction::Both),
+            Some(hops::Direction::Queue) | None => None,
+        };
+        verdict.depth = deep;
+        self.changed_parts(&caller, &callee, at, &mut verdict);
+        verdict.edge = Some(Edge { caller, callee });
+        Some(verdict)
+    }
+
+    /// What the parts of a hop took before and now, as evidence.
+    fn changed_parts(&self, caller: &str, callee: &str, at: Option<usize>, verdict: &mut Verdict) {
+        let of_edge = self.hops.changes.iter().filter(|change| change.caller == caller && change.callee == callee);
+        for change in of_edge.filter(|change| change.change.verdict == hops::Verdict::Grew).take(3) {
+            let part = match change.part {
+                hops::Part::Request => "the way there",
+                hops::Part::Response => "the way back",
+                hops::Part::Network => "the way there and back",
+                hops::Part::Server => "the callee's answer",
+                hops::Part::Own => "the callee's own work",
+                hops::Part::Queue => "the wait in the queue",
+                hops::Part::Call => "the whole call",
+            };
+            let (before, now) = (&change.change.before, &change.change.now);
+            let text = format!(
+                "{} → {}, {part}: {} in the median of {} before, {} in {} now.",
+                caller,
+                callee,
+                words::duration(before.p50_ns as f64),
+                words::count(before.count, "call"),
+                words::duration(now.p50_ns as f64),
+                words::count(now.count, "call"),
+            );
+            let evidence = Evidence {
+                text,
+                filter: Some(super::filter(caller, None, Some("kind = client"))),
+                ..Evidence::default()
+            };
+            verdict.evidence.push(match at {
+                Some(span) => self.shown(evidence, span),
+                None => evidence,
+            });
+        }
+    }
+
+    fn service(&self, location: &Location) -> Option<Verdict> {
+        let service = location.service.clone()?;
+        let slower = work::slower(self.before, self.now, &service);
+        if let Some(release) = work::release(self.before, self.now, &service) {
+            return Some(self.regression(&service, &release, slower.as_ref()));
+        }
+        let confidence = Self::confidence(location);
+        let Some(slower) = slower else {
+            let sentence = format!(
+                "{service} itself is slow: calls to it take {} longer.",
+                words::duration(location.shift_ns as f64)
+            );
+            let mut verdict = Verdict::new(Kind::SlowOperation, confidence, sentence);
+            verdict.service = Some(service);
+            return Some(verdict);
+        };
+        let deep = depth(self.now, slower.span);
+        let wherever = if deep < 3 { String::new() } else { format!(", {},", one::place_on_the_way(deep)) };
+        let compared = match slower.before_ns {
+            Some(before) => format!(
+                "{} in the median, {} before",
+                words::duration(slower.now_ns as f64),
+                words::duration(before as f64)
+            ),
+            None => format!("{} in the median, and did not occur before", words::duration(slower.now_ns as f64)),
+        };
+        let operation = slower.task.operation.clone();
+        let sentence = format!("{service}{wherever} is slow by itself: {operation} takes {compared}.");
+        let mut verdict = Verdict::new(Kind::SlowOperation, confidence, sentence);
+        verdict.statement = (!slower.task.statement.is_empty()).then(|| slower.task.statement.clone());
+        let text = format!("{operation}: {compared}.");
+        let evidence =
+            Evidence { text, filter: Some(super::filter(&service, Some(&operation), None)), ..Evidence::default() };
+        verdict.evidence.push(self.shown(evidence, slower.span));
+        (verdict.service, verdict.operation, verdict.depth) = (Some(service), Some(operation), Some(deep));
+        Some(verdict)
+    }
+
+    fn regression(&self, service: &str, release: &work::Release, slower: Option<&work::Slower>) -> Verdict {
+        let old = words::list(&release.old);
+        let sentence = format!(
+            "{service} is slower since version {}: its requests take {} longer than those to {old}, and {} of requests go there.",
+            release.new,
+            words::duration(release.shift_ns as f64),
+            words::share(release.share),
+        );
+        let confidence = if release.requests >= 20 { Confidence::High } else { Confidence::Medium };
+        let mut verdict = Verdict::new(Kind::Regression, confidence, sentence);
+        verdict.service = Some(service.to_owned());
+        verdict.share = Some(release.share);
+        verdict.attribute =
+            Some(NamedAttribute { key: "resource.service.version".to_owned(), value: release.new.clone() });
+        let version = format!("resource.service.version = {:?}", release.new);
+        verdict.evidence.push(Evidence {
+            text: format!(
+                "{} to version {}: {} to {} longer (95 %).",
+                words::count(release.requests, "request"),
+                release.new,
+                words::duration(release.interval_ns.0 as f64),
+                words::duration(release.interval_ns.1 as f64)
+            ),
+            filter: Some(super::filter(service, None, Some(&version))),
+            ..Evidence::default()
+        });
+        if let Some(slower) = slower {
+            let text = format!("Most of it is in {}.", slower.task.operation);
+            verdict.evidence.push(self.shown(Evidence { text, ..Evidence::default() }, slower.span));
+        }
+        verdict
+    }
+
+    fn network(&self, location: &Location) -> Option<Verdict> {
+        let service = location.service.clone()?;
+        let shift = words::duration(location.shift_ns as f64);
+        let sentence = format!(
+            "The network of {service} is slow: calls from and to it take {shift} longer on the way, on {}; its own work does not.",
+            words::count(location.edges.len() as u64, "hop")
+        );
+        let mut verdict = Verdict::new(Kind::Network, Self::confidence(location), sentence);
+        verdict.direction = match location.direction {
+            Some(hops::Direction::Request) => Some(Direction::Request),
+            Some(hops::Direction::Response) => Some(Direction::Response),
+            _ => Some(Direction::Both),
+        };
+        if let Some(edge) = location.edges.first() {
+            verdict.edge = Some(Edge { caller: edge.caller.clone(), callee: edge.callee.clone() });
+        }
+        for edge in location.edges.iter().take(3) {
+            self.changed_parts(&edge.caller, &edge.callee, self.call(&edge.caller, &edge.callee), &mut verdict);
+        }
+        verdict.service = Some(service);
+        Some(verdict)
+    }
+
+    fn zone(&self, location: &Location) -> Option<Verdict> {
+        let zone = location.zone.as_ref()?;
+        let shift = words::duration(location.shift_ns as f64);
+        let between = if zone.from == zone.to {
+            format!("Calls within and across the border of {} {}", zone.attribute, zone.from)
+        } else {
+            format!("Calls between {} {} and {}", zone.attribute, zone.from, zone.to)
+        };
+        let hops = words::count(location.edges.len() as u64, "hop");
+        let sentence = format!("{between} take {shift} longer on the way, on {hops}; the services do not.");
+        let mut verdict = Verdict::new(Kind::Network, Self::confidence(location), sentence);
+        verdict.attribute =
+            Some(NamedAttribute { key: format!("resource.{}", zone.attribute), value: zone.from.clone() });
+        if let Some(edge) = location.edges.first() {
+            verdict.edge = Some(Edge { caller: edge.caller.clone(), callee: edge.callee.clone() });
+        }
+        Some(verdict)
+    }
+
+    /// A way of calling: heavy if it came since.
+    fn pattern(&self, pattern: &Pattern) -> Option<Weighed> {
+        let same = |other: &&Pattern| {
+            other.kind == pattern.kind
+                && other.service == pattern.service
+                && other.edge == pattern.edge
+                && other.within == pattern.within
+        };
+        let share_before = self.patterns_before.iter().filter(same).map(|other| other.share).fold(0.0, f64::max);
+        let is_new = self.before.traces().len() >= TRACES_MIN && share_before < pattern.share / 2.0;
+        if pattern.severity == Severity::Minor {
+            return None;
+        }
+        let cost_ns = pattern.win.all_mean_ns;
+        let share = (cost_ns / self.usual_ns()).clamp(0.0, 1.0);
+        let grave = if pattern.severity == Severity::Major { 1.0 } else { 0.4 };
+        let weight = match (is_new, pattern.kind) {
+            (true, patterns::Kind::RetryStorm) => 2.0 + grave + share,
+            (true, patterns::Kind::SwallowedError | patterns::Kind::Recursion) => 0.5 + grave,
+            (true, _) => 1.1 + grave + share,
+            (false, _) => share.min(0.5) * grave,
+        };
+        Some((weight, of_pattern(pattern, is_new)))
+    }
+
+    /// A span with these two ends: the call of a hop.
+    fn call(&self, caller: &str, callee: &str) -> Option<usize> {
+        let texts = self.now.texts();
+        let (caller, callee) = (texts.find(caller)?, texts.find(callee)?);
+        let spans = self.now.spans();
+        let calls = (0..spans.len()).filter(|span| {
+            let is_call = |parent: usize| spans[parent].service == caller;
+            spans[*span].service == callee && self.now.parent(*span).is_some_and(is_call)
+        });
+        let call = calls.filter_map(|span| self.now.parent(span));
+        call.max_by_key(|span| spans[*span].duration_ns())
+    }
+
+    /// Evidence with the trace and the span that show it.
+    fn shown(&self, evidence: Evidence, span: usize) -> Evidence {
+        let number = self.now.traces().partition_point(|trace| trace.first as usize <= span).saturating_sub(1);
+        let trace = self.now.traces().get(number).map(|trace| trace.id.to_string());
+        Evidence { trace, spans: vec![self.now.spans()[span].id.to_string()], ..evidence }
+    }
+}
+
+/// A pattern as a verdict.
+pub(super) fn of_pattern(pattern: &Pattern, is_new: bool) -> Verdict {
+    let kind = match pattern.kind {
+        patterns::Kind::NPlusOne => Kind::NPlusOne,
+        patterns::Kind::SerialCalls => Kind::SerialCalls,
+        patterns::Kind::RetryStorm => Kind::RetryStorm,
+        patterns::Kind::SwallowedError => Kind::SwallowedError,
+        patterns::Kind::ChattyEdge => Kind::ChattyEdge,
+        patterns::Kind::TimeoutInversion => Kind::TimeoutInversion,
+        patterns::Kind::Recursion => Kind::Recursion,
+        patterns::Kind::LockWait => Kind::LockWait,
+    };
+    let confidence = match (is_new, pattern.traces) {
+        (true, 10..) => Confidence::High,
+        (_, 3..) => Confidence::Medium,
+        _ => Confidence::Low,
+    };
+    let since = if is_new { ", which was not so before" } else { "" };
+    let mut verdict = Verdict::new(kind, confidence, format!("{}{since}.", pattern.sentence.trim_end_matches('.')));
+    verdict.service = Some(pattern.service.clone());
+    verdict.operation = Some(pattern.operation.clone());
+    verdict.edge = pattern.edge.as_ref().map(|edge| Edge { caller: edge.caller.clone(), callee: edge.callee.clone() });
+    verdict.statement.clone_from(&pattern.statement);
+    verdict.cost_ns = Some(pattern.win.mean_ns);
+    verdict.share = Some(pattern.share);
+    verdict.evidence = pattern
+        .examples
+        .iter()
+        .map(|example| Evidence {
+            text: format!("{} in one request.", words::count(example.count as u64, "time")),
+            filter: None,
+            trace: Some(example.trace_id.to_string()),
+            spans: example.span_ids.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    verdict
+}
+
+/// Mean duration of the requests, nanoseconds.
+pub(super) fn mean_ns(traces: &Traces) -> f64 {
+    let roots = traces.traces().iter().filter_map(|trace| Some((traces.main_root(trace)?, trace.weight)));
+    let (sum, weights) = roots.fold((0.0, 0.0), |(sum, weights), (root, weight)| {
+        (sum + weight * traces.spans()[root].duration_ns() as f64, weights + weight)
+    });
+    sum / f64::max(weights, 1.0)
+}
