@@ -19,7 +19,7 @@ use std::ops::Range;
 use tracewell_model::{SpanId, SpanKind, TraceId};
 
 pub use builder::{Builder, Origin, PEER_KEYS, STATEMENT_KEYS};
-pub use scalar::{Attribute, Scalar};
+pub use scalar::{Attribute, Scalar, quoted};
 pub use texts::{Text, Texts};
 
 /// In place of the number of a span: there is none.

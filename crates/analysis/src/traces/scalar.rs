@@ -33,7 +33,7 @@ impl Scalar {
         impl fmt::Display for Shown<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.0 {
-                    Scalar::Text(text) => write!(f, "{:?}", self.1.get(text)),
+                    Scalar::Text(text) => write!(f, "{}", quoted(self.1.get(text))),
                     Scalar::Bool(value) => write!(f, "{value}"),
                     Scalar::Int(value) => write!(f, "{value}"),
                     Scalar::Double(value) => write!(f, "{value:?}"),
@@ -42,4 +42,27 @@ impl Scalar {
         }
         Shown(self, texts)
     }
+}
+
+/// A text in quotes, as TraceQL reads it.
+pub fn quoted(text: &str) -> impl fmt::Display + '_ {
+    struct Quoted<'a>(&'a str);
+    impl fmt::Display for Quoted<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            use fmt::Write;
+            f.write_char('"')?;
+            for c in self.0.chars() {
+                match c {
+                    '"' | '\\' => write!(f, "\\{c}")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                    c => f.write_char(c)?,
+                }
+            }
+            f.write_char('"')
+        }
+    }
+    Quoted(text)
 }

@@ -1,4 +1,4 @@
-//! What slow requests have in common: in tables of requests, and in traces.
+//! Tables of requests: which calls make them slow.
 
 use std::collections::BTreeMap;
 
