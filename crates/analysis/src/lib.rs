@@ -10,6 +10,7 @@
 //!                                        ▼
 //! ```
 
+pub mod broken;
 pub mod critical_path;
 pub mod explain;
 pub mod hops;

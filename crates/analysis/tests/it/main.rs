@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod broken;
 mod critical_path;
 mod data;
 mod hops;

@@ -1,0 +1,175 @@
+//! Which traces that begin in the middle are tried for which calls without an answer.
+
+use crate::traces::{Span, Text, Traces};
+
+use super::fragments::{self, Fit, Hole, MESSAGE_LAG_NS, Stray};
+use super::gaps::{self, Expected, Gap};
+use super::hops::{Callee, Known};
+use super::survey::{Map, Piece, Protocol, Survey};
+
+/// How sure pairs of one callee are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Certainty {
+    /// Pairs that belong together among those found.
+    pub share: f64,
+    /// Times cannot tell, but there are as many calls as traces.
+    pub by_number: bool,
+}
+
+/// Everything that pairs are made from.
+pub(super) struct Fitting<'a> {
+    traces: &'a Traces,
+    survey: &'a Survey,
+    gaps: &'a [Gap],
+    overheads_ns: Map<Text, u64>,
+    lost_min: usize,
+}
+
+/// Traces that begin with a service, sorted by start.
+struct Strays {
+    service: Text,
+    /// They take messages.
+    consume: bool,
+    pieces: Vec<Piece>,
+}
+
+/// Sites that are tried for the fragments of one service.
+const SITES_MAX: usize = 4;
+
+/// What a call may always take longer than what answers it.
+const SLACK_MIN_NS: u64 = 5_000_000;
+
+/// Where times cannot tell: how many more calls than traces there may be, or the other way round.
+const BALANCED: std::ops::Range<f64> = 0.6..1.67;
+
+impl<'a> Fitting<'a> {
+    pub(super) fn new(traces: &'a Traces, survey: &'a Survey, gaps: &'a [Gap], lost_min: usize) -> Self {
+        Self { traces, survey, gaps, overheads_ns: gaps::overheads(traces, survey), lost_min }
+    }
+
+    /// Lays fragments into gaps, first into those where their service is expected, then into those that say nothing.
+    pub(super) fn fit(&self, known: &mut Known) -> Map<Callee, Certainty> {
+        let mut certain = Map::default();
+        let mut expecting: Map<(Text, bool), Vec<usize>> = Map::default();
+        let mut open: Vec<usize> = Vec::new();
+        for (number, callee) in known.callee.iter().enumerate() {
+            match callee {
+                Some(Callee::Service(service)) => {
+                    expecting.entry((*service, self.call(number).is_producer())).or_default().push(number);
+                }
+                _ if self.survey.sites[self.site(number) as usize].protocol != Protocol::Database => open.push(number),
+                _ => {}
+            }
+        }
+        for strays in self.strays() {
+            match expecting.get(&(strays.service, strays.consume)).filter(|gaps| gaps.len() >= self.lost_min) {
+                Some(gaps) => {
+                    if let Some(certainty) = self.lay(known, gaps, &strays) {
+                        certain.insert(Callee::Service(strays.service), certainty);
+                    }
+                }
+                None if !open.is_empty() => self.fit_open(known, &open, &strays, &mut certain),
+                None => {}
+            }
+        }
+        certain
+    }
+
+    fn strays(&self) -> Vec<Strays> {
+        let mut groups: Map<(Text, bool), Vec<Piece>> = Map::default();
+        for piece in &self.survey.fragments {
+            let span = self.span(piece);
+            groups.entry((span.service, span.is_consumer())).or_default().push(*piece);
+        }
+        groups.retain(|_, pieces| pieces.len() >= self.lost_min);
+        let strays = groups.into_iter().map(|((service, consume), mut pieces)| {
+            pieces.sort_by_key(|piece| (self.span(piece).start_ns, piece.span));
+            Strays { service, consume, pieces }
+        });
+        let mut strays: Vec<Strays> = strays.collect();
+        strays.sort_by_key(|strays| (strays.service, strays.consume));
+        strays
+    }
+
+    /// Tries gaps of which nothing is known but that they are there.
+    fn fit_open(&self, known: &mut Known, open: &[usize], strays: &Strays, certain: &mut Map<Callee, Certainty>) {
+        let first = self.span(&strays.pieces[0]);
+        let may = |gap: &&usize| {
+            let call = self.call(**gap);
+            let same_way = call.is_producer() == strays.consume && call.service != strays.service;
+            same_way && (!strays.consume || call.peer == first.peer)
+        };
+        let candidates: Vec<usize> = open.iter().filter(may).copied().collect();
+        let (order, found) = self.pair(&candidates, strays);
+        // One site after the other, those with most pairs first: what fits one by chance does not fit it often.
+        let mut sites: Map<u32, usize> = Map::default();
+        for (hole, _) in &found.pairs {
+            *sites.entry(self.site(order[*hole])).or_default() += 1;
+        }
+        let mut sites: Vec<(usize, u32)> = sites.into_iter().map(|(site, pairs)| (pairs, site)).collect();
+        sites.sort_by_key(|(pairs, site)| (usize::MAX - pairs, *site));
+        for (_, site) in sites.into_iter().take(SITES_MAX).filter(|(pairs, _)| *pairs >= self.lost_min) {
+            let gaps: Vec<usize> = candidates.iter().filter(|gap| self.site(**gap) == site).copied().collect();
+            let Some(certainty) = self.lay(known, &gaps, strays) else { continue };
+            // The same operation on both sides: the name is another one for the same service.
+            let same = self.call(gaps[0]).operation == first.operation;
+            let callee = match self.gaps[gaps[0]].expected {
+                Expected::Unseen(peer) if !same => Callee::Unseen(peer),
+                _ => Callee::Service(strays.service),
+            };
+            gaps.iter().for_each(|gap| known.callee[*gap] = Some(callee));
+            certain.insert(callee, certainty);
+        }
+    }
+
+    /// Lays traces into gaps, if more fit than by chance.
+    fn lay(&self, known: &mut Known, gaps: &[usize], strays: &Strays) -> Option<Certainty> {
+        let (order, fit) = self.pair(gaps, strays);
+        let balance = gaps.len() as f64 / strays.pieces.len() as f64;
+        let by_number = fit.crowded && fit.true_pairs == 0.0 && BALANCED.contains(&balance);
+        let true_pairs = if by_number { fit.pairs.len() as f64 } else { fit.true_pairs };
+        if fit.pairs.is_empty() || true_pairs == 0.0 {
+            return None;
+        }
+        for (hole, stray) in &fit.pairs {
+            known.fragment[order[*hole]] = strays.pieces[*stray].trace;
+        }
+        Some(Certainty { share: true_pairs / fit.pairs.len() as f64, by_number })
+    }
+
+    /// Pairs gaps and traces; also the gaps in the order in which the pairs number them.
+    fn pair(&self, gaps: &[usize], strays: &Strays) -> (Vec<usize>, Fit) {
+        let mut order = gaps.to_vec();
+        order.sort_by_key(|gap| (self.call(*gap).start_ns, *gap));
+        let overhead_ns = self.overheads_ns.get(&strays.service).copied().unwrap_or(0);
+        let hole = |gap: &usize| {
+            let call = self.call(*gap);
+            if call.is_producer() {
+                let end_ns = call.start_ns.saturating_add(MESSAGE_LAG_NS);
+                return Hole { start_ns: call.start_ns, end_ns, slack_ns: None };
+            }
+            let usual = if overhead_ns > 0 { 2 * overhead_ns } else { call.duration_ns() / 2 };
+            Hole { start_ns: call.start_ns, end_ns: call.end_ns, slack_ns: Some(usual.max(SLACK_MIN_NS)) }
+        };
+        let stray = |piece: &Piece| {
+            let span = self.span(piece);
+            let end_ns = if strays.consume { span.start_ns } else { span.end_ns };
+            Stray { start_ns: span.start_ns, end_ns }
+        };
+        let holes: Vec<Hole> = order.iter().map(hole).collect();
+        let strays: Vec<Stray> = strays.pieces.iter().map(stray).collect();
+        (order, fragments::fit(&holes, &strays))
+    }
+
+    fn span(&self, piece: &Piece) -> &Span {
+        &self.traces.spans()[piece.span as usize]
+    }
+
+    fn call(&self, gap: usize) -> &Span {
+        &self.traces.spans()[self.survey.calls[self.gaps[gap].call as usize].span as usize]
+    }
+
+    fn site(&self, gap: usize) -> u32 {
+        self.survey.calls[self.gaps[gap].call as usize].site
+    }
+}
