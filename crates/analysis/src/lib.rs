@@ -18,6 +18,7 @@ pub mod logs;
 pub mod outliers;
 pub mod patterns;
 pub mod rank;
+pub mod skew;
 pub mod traces;
 pub mod verdict;
 

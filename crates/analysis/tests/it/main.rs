@@ -11,4 +11,5 @@ mod hops;
 mod outliers;
 mod patterns;
 mod root_cause;
+mod skew;
 mod traces;

@@ -1,0 +1,219 @@
+//! Clocks: what they are off by, and that nothing else is taken for it.
+
+mod real;
+mod shop;
+
+use tracewell_analysis::skew::{self, ClockKind, ClockOffset, Clocks, Options};
+use tracewell_analysis::{Builder, Span, Traces};
+use tracewell_model::{SpanId, SpanKind, TraceId};
+
+use shop::{BASE_NS, MS, Shop};
+
+fn estimate(traces: &Traces) -> Clocks {
+    skew::estimate(traces, &Options::default())
+}
+
+fn row<'a>(clocks: &'a Clocks, service: &str) -> &'a ClockOffset {
+    let of = |row: &&ClockOffset| row.services.iter().any(|one| one == service);
+    clocks.offsets().iter().find(of).unwrap_or_else(|| panic!("no clock of {service}"))
+}
+
+/// The services whose clocks are off, or were.
+fn skewed(clocks: &Clocks) -> Vec<&str> {
+    clocks.skewed().flat_map(|row| row.services.iter().map(String::as_str)).collect()
+}
+
+#[test]
+fn clocks_that_agree_are_left_alone() {
+    let traces = Shop::default().open();
+    let clocks = estimate(&traces);
+    assert!(clocks.agree(), "{:?}", clocks.skewed().collect::<Vec<_>>());
+    let hosts: Vec<_> = clocks.offsets().iter().map(|row| (row.kind, row.clock.as_str(), row.services.len())).collect();
+    assert_eq!(hosts, [(ClockKind::Host, "node-0", 1), (ClockKind::Host, "node-1", 4), (ClockKind::Host, "node-2", 2)]);
+    assert_eq!(skew::correct(&traces, &clocks).spans(), traces.spans());
+}
+
+#[test]
+fn one_service_of_a_host_may_have_a_clock_of_its_own() {
+    for ahead in [180.0, -180.0, 5.0, -5.0, 2.0] {
+        let skew = move |service: &str, _: f64| if service == "pricing" { ahead * MS } else { 0.0 };
+        let traces = Shop { skew: &skew, host: &|_| "node".into(), ..Shop::default() }.open();
+        let clocks = estimate(&traces);
+        assert_eq!(skewed(&clocks), ["pricing"], "{ahead} ms");
+        let pricing = row(&clocks, "pricing");
+        let error = pricing.offset_ns as f64 - ahead * MS;
+        assert!(error.abs() < 0.15 * MS, "{ahead} ms: {}", pricing.offset_ns);
+        assert!(error.abs() <= pricing.uncertainty_ns.unwrap() as f64);
+        assert_eq!((pricing.kind, pricing.clock.as_str()), (ClockKind::Instance, "pricing-0"));
+        assert_eq!((clocks.violations_after, pricing.is_forced), (0, false));
+        assert!(clocks.violations_before >= 300);
+    }
+}
+
+#[test]
+fn the_reference_is_what_most_agree_with_else_where_traces_begin_else_what_is_told() {
+    let first = |service: &str, _: f64| if service == "web" { 50.0 * MS } else { 0.0 };
+    let traces = Shop { skew: &first, host: &|service| service.into(), ..Shop::default() }.open();
+    assert_eq!(skewed(&estimate(&traces)), ["web"]);
+    let told = skew::estimate(&traces, &Options { reference: Some("web".into()) });
+    assert!(row(&told, "web").is_reference && row(&told, "gateway").offset_ns < -49_000_000);
+    assert_eq!(row(&told, "mail").reference, "web");
+}
+
+#[test]
+fn a_clock_that_drifts_and_is_set_right_now_and_then() {
+    let sawtooth = |service: &str, now: f64| if service == "stock" { 200e-6 * (now % 40e9) } else { 0.0 };
+    let clocks = estimate(&Shop { skew: &sawtooth, traces: 600, ..Shop::default() }.open());
+    let stock = row(&clocks, "stock");
+    assert!((stock.drift_ppm - 200.0).abs() < 15.0, "{stock:?}");
+    assert_eq!(stock.steps.len(), 2, "{:?}", stock.steps);
+    assert!(stock.steps.iter().all(|step| (step.by_ns as f64 + 8.0 * MS).abs() < 0.5 * MS), "{:?}", stock.steps);
+    assert!(stock.course.len() == 3 && clocks.violations_after <= 2, "{clocks:?}");
+}
+
+/// A client span and the server span below it.
+fn call(client: (i64, i64), server: (i64, i64)) -> Traces {
+    let mut builder = Builder::new();
+    for (id, parent, service, kind, (start, end)) in
+        [(1, None, "shop", SpanKind::Client, client), (2, Some(1), "bank", SpanKind::Server, server)]
+    {
+        let service = builder.texts().number(service);
+        builder.span(
+            Span {
+                id: SpanId::from_u64(id),
+                parent_id: parent.map(SpanId::from_u64),
+                start_ns: BASE_NS.saturating_add_signed(start * 1_000_000),
+                end_ns: BASE_NS.saturating_add_signed(end * 1_000_000),
+                kind: kind as u8,
+                service,
+                ..Span::default()
+            },
+            &[],
+        );
+    }
+    builder.finish_trace(TraceId([1; 16]), 1.0);
+    builder.finish()
+}
+
+#[test]
+fn a_single_call_is_corrected_by_what_causality_forces_and_no_more() {
+    for (case, client, server, offset_ms) in [
+        ("as it should be", (0, 100), (10, 90), 0),
+        ("slow there: no skew", (0, 500), (410, 490), 0),
+        ("slow back: no skew", (0, 500), (10, 90), 0),
+        ("flushes late: no skew", (0, 100), (5, 103), 0),
+        ("goes on after its caller has left: no skew", (0, 10), (5, 500), 0),
+        ("does not wait: no skew", (0, 10), (40, 500), 0),
+        ("begins before it is asked", (0, 100), (-30, 40), -30),
+        ("all of it before", (0, 100), (-300, -220), -300),
+        ("begins after its caller has got the answer", (0, 100), (400, 480), 380),
+        ("begins a little early: not worth a word", (0, 100), (-1, 90), 0),
+    ] {
+        let traces = call(client, server);
+        let clocks = estimate(&traces);
+        let bank = row(&clocks, "bank");
+        assert_eq!(bank.offset_ns, offset_ms * 1_000_000, "{case}");
+        assert_eq!(bank.is_forced, offset_ms != 0, "{case}");
+        let corrected = skew::correct(&traces, &clocks);
+        let (client, server) = (&corrected.spans()[0], &corrected.spans()[1]);
+        if offset_ms != 0 {
+            assert!(client.start_ns <= server.start_ns && server.end_ns <= client.end_ns, "{case}");
+            assert_eq!(clocks.violations_after, 0, "{case}");
+            // What else causality would allow is the uncertainty.
+            let free = (client.duration_ns() - server.duration_ns()) as i64;
+            assert_eq!(bank.uncertainty_ns, Some(free as u64), "{case}");
+        }
+    }
+}
+
+#[test]
+fn corrected_traces_stand_in_order() {
+    let skew = |service: &str, _: f64| if service == "pricing" { -180.0 * MS } else { 0.0 };
+    let traces = Shop { skew: &skew, traces: 40, ..Shop::default() }.open();
+    let corrected = skew::correct(&traces, &estimate(&traces));
+    assert_eq!(corrected.spans().len(), traces.spans().len());
+    for trace in corrected.traces() {
+        for span in trace.spans() {
+            let children: Vec<_> = corrected.children(span).map(|child| corrected.spans()[child].start_ns).collect();
+            assert!(children.is_sorted());
+            assert!(corrected.children(span).all(|child| corrected.parent(child) == Some(span)));
+            let before = traces.find(trace, corrected.spans()[span].id).unwrap();
+            assert_eq!(corrected.spans()[span].duration_ns(), traces.spans()[before].duration_ns());
+        }
+    }
+    assert!(estimate(&corrected).agree());
+}
+
+#[test]
+fn rows_read_as_they_are_documented() {
+    let skew = |service: &str, now: f64| if service == "stock" && now > 30e9 { 20.0 * MS } else { 0.0 };
+    let clocks = estimate(&Shop { skew: &skew, host: &|_| String::new(), ..Shop::default() }.open());
+    let rows = serde_json::to_value(clocks.offsets()).unwrap();
+    let stock = &rows[0];
+    assert_eq!(
+        (&stock["clock"], &stock["kind"], &stock["service"]),
+        (&"stock-0".into(), &"instance".into(), &"stock".into())
+    );
+    for key in [
+        "offset_ns",
+        "uncertainty_ns",
+        "drift_ppm",
+        "drift_error_ppm",
+        "samples",
+        "violations_before",
+        "violations_after",
+        "component",
+    ] {
+        assert!(stock[key].is_number(), "{key}: {stock}");
+    }
+    for key in ["at", "at_error_ns", "by_ns", "by_error_ns"] {
+        assert!(stock["steps"][0][key].is_number(), "{key}: {stock}");
+    }
+    assert!(stock["course"][1]["from"].is_u64() && stock.get("host").is_none() && rows[1].get("course").is_none());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    /// Whatever the spans say: no panic, every span kept with its duration, no pair broken that was not.
+    #[test]
+    fn any_spans_are_corrected_without_harm(
+        shape in proptest::collection::vec((1u64..30, 0u64..30, 0u64..4, 0i64..4_000_000_000, 0i64..2_000_000_000, 0u8..6), 0..80),
+    ) {
+        let mut builder = Builder::new();
+        for (number, (id, parent, service, start, length, kind)) in shape.iter().enumerate() {
+            let service = builder.texts().number(&format!("s{service}"));
+            let start_ns = if *start == 0 { 0 } else { BASE_NS.saturating_add_signed(*start) };
+            builder.span(
+                Span {
+                    id: SpanId::from_u64(*id),
+                    parent_id: (*parent > 0).then(|| SpanId::from_u64(*parent)),
+                    start_ns,
+                    end_ns: start_ns.saturating_add_signed(*length),
+                    kind: *kind,
+                    service,
+                    ..Span::default()
+                },
+                &[],
+            );
+            if number % 20 == 19 {
+                builder.finish_trace(TraceId((number as u128).to_be_bytes()), 1.0);
+            }
+        }
+        builder.finish_trace(TraceId([9; 16]), 1.0);
+        let traces = builder.finish();
+        let clocks = estimate(&traces);
+        proptest::prop_assert!(clocks.violations_after <= clocks.violations_before, "{clocks:?}");
+        let corrected = skew::correct(&traces, &clocks);
+        let lengths = |traces: &Traces| {
+            let mut all: Vec<_> = traces.spans().iter().map(|span| (span.id, span.duration_ns())).collect();
+            all.sort_unstable();
+            all
+        };
+        proptest::prop_assert_eq!(lengths(&corrected), lengths(&traces));
+        for span in 0..corrected.spans().len() {
+            let starts: Vec<_> = corrected.children(span).map(|child| corrected.spans()[child].start_ns).collect();
+            proptest::prop_assert!(starts.is_sorted());
+        }
+    }
+}

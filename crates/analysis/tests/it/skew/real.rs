@@ -1,0 +1,85 @@
+//! Clocks of real systems: hotel-reservation traces whose hosts were really apart, and systems whose clocks were fine but
+//! whose spans look as if they were not.
+
+use tracewell_analysis::Traces;
+use tracewell_analysis::skew::{self, Options};
+
+use super::{estimate, row, shop::MS, skewed};
+use crate::data;
+
+/// Load, and the true offsets of the two hosts against the frontend's, as far as causality tells.
+const HOTEL: &[(&str, f64, f64)] = &[("25", 1.25, 1.34), ("50", -3.0, -2.95), ("75", 1.0, 1.03)];
+
+fn hotel(load: &str) -> Option<Traces> {
+    data::records(&format!("clock-skew/hotel-load{load}.json.zst"))
+}
+
+/// Time of requests and of answers between two services, in order of the traces.
+fn ways(traces: &Traces, caller: &str, callee: &str) -> Vec<(f64, f64)> {
+    let is = |span: usize, service: &str| traces.text(traces.spans()[span].service) == service;
+    let pairs = (0..traces.spans().len()).filter_map(|span| Some((traces.parent(span)?, span)));
+    let between =
+        pairs.filter(|(client, server)| is(*client, caller) && is(*server, callee)).map(|(client, server)| {
+            let (client, server) = (&traces.spans()[client], &traces.spans()[server]);
+            let difference = |one: u64, two: u64| one as i64 as f64 - two as i64 as f64;
+            (difference(server.start_ns, client.start_ns), difference(client.end_ns, server.end_ns))
+        });
+    between.collect()
+}
+
+#[test]
+fn real_offsets_are_found_and_no_violation_is_left_but_one() {
+    for (load, search, reservation) in HOTEL {
+        let Some(traces) = hotel(load) else { return };
+        let clocks = estimate(&traces);
+        assert!(clocks.violations_after <= 1, "load {load}: {}", clocks.violations_after);
+        assert!(clocks.violations_before > 300);
+        for (service, expected) in [("search", search), ("reservation", reservation), ("profile", &0.0)] {
+            let found = row(&clocks, service);
+            let error = (found.offset_ns as f64 / MS - expected).abs();
+            assert!(error < 0.2, "load {load}: {service} {} instead of {expected}", found.offset_ns);
+            assert!(found.drift_ppm.abs() < 10.0 && found.steps.is_empty(), "{found:?}");
+        }
+        // What shares a host shares its clock.
+        for below in ["geo", "rate"] {
+            assert_eq!(row(&clocks, below).offset_ns, row(&clocks, "search").offset_ns, "load {load}");
+        }
+        assert!(row(&clocks, "frontend").is_reference);
+        let corrected = skew::correct(&traces, &clocks);
+        let quickest =
+            |ways: &[(f64, f64)], one: fn(&(f64, f64)) -> f64| ways.iter().map(one).fold(f64::INFINITY, f64::min);
+        let ways = ways(&corrected, "frontend", "reservation");
+        let (there, back) = (quickest(&ways, |way| way.0), quickest(&ways, |way| way.1));
+        assert!(there > 0.4 * MS && back > 0.4 * MS && (there - back).abs() < 0.3 * MS, "{there} there, {back} back");
+    }
+}
+
+#[test]
+fn a_skewed_trace_of_zipkins_that_is_not_once_its_halves_are_told_apart() {
+    let Some(traces) = data::records("traces/otlp/skew.json") else { return };
+    let clocks = estimate(&traces);
+    assert_eq!((clocks.samples, clocks.violations_before), (1, 0));
+    assert!(clocks.agree());
+}
+
+#[test]
+fn a_server_that_begins_before_it_is_asked_is_behind() {
+    let Some(traces) = data::records("traces/otlp/ascend.json") else { return };
+    let clocks = estimate(&traces);
+    assert_eq!((clocks.violations_before, clocks.violations_after), (1, 0));
+    assert_eq!(skewed(&clocks).len(), 1);
+    assert!(clocks.skewed().all(|row| row.is_forced));
+}
+
+#[test]
+fn no_offset_is_invented_where_answers_are_flushed_late_and_clocks_are_coarse() {
+    let Some(folder) = data::path("root-cause") else { return };
+    let mut cases: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    cases.sort();
+    for case in cases.iter().filter_map(|name| name.strip_suffix(".csv.zst")) {
+        let Some(traces) = data::root_cause(case) else { return };
+        let clocks = skew::estimate(&traces, &Options::default());
+        assert!(clocks.agree(), "{case}: {:?}", clocks.skewed().collect::<Vec<_>>());
+    }
+}
