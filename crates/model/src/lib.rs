@@ -27,5 +27,5 @@ pub use span::{
     EntityRef, Event, Link, Resource, SERVICE_NAME, Scope, Span, SpanKind, SpanRecord, Status, StatusCode,
     UNKNOWN_SERVICE,
 };
-pub use tree::{Node, Placed, TraceTree};
+pub use tree::{Assembler, Node, Placed, TraceTree};
 pub use value::{KeyValue, Value};

@@ -1,13 +1,15 @@
 //! From spans in any order to [`Traces`].
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use tracewell_model::{
-    Event, KeyValue, LogEntry, Placed, Resource, SpanId, SpanRecord, StatusCode, TraceId, TraceTree, UNKNOWN_SERVICE,
+    Assembler, Event, KeyValue, LogEntry, Placed, Resource, SpanId, SpanRecord, StatusCode, TraceId, UNKNOWN_SERVICE,
     Value,
 };
 
+use super::times::Times;
 use super::{Attribute, Link, Log, LogSource, NO_SPAN, Scalar, Span, Status, Text, Texts, Trace, Traces};
 
 /// The attributes that name [`Span::peer`]; an earlier one outweighs a later one.
@@ -17,10 +19,15 @@ pub const PEER_KEYS: [&str; 5] =
 /// The attributes that hold [`Span::statement`]; an earlier one outweighs a later one.
 pub const STATEMENT_KEYS: [&str; 3] = ["db.query.text", "db.statement", "db.query.summary"];
 
+/// The attribute of a link that was an OpenTracing reference: `child_of` or `follows_from` (OpenTelemetry specification,
+/// "OpenTracing Compatibility").
+pub const REFERENCE_TYPE: &str = "opentracing.ref_type";
+
 /// Takes spans trace by trace.
 ///
-/// [`Builder::span`], [`Builder::link`] and [`Builder::log`] add to the trace under way, in any order;
-/// [`Builder::finish_trace`] ends it. What a trace holds twice (the same span, sent again) is taken once.
+/// [`Builder::span`], [`Builder::link`] and [`Builder::log`] add to the trace under way, in any order, and in any order
+/// with the same result; [`Builder::finish_trace`] ends it. What a trace holds twice (the same span, sent again) is taken
+/// once: two spans are the same when id, parent, kind, times, service and operation are.
 #[derive(Debug, Default)]
 pub struct Builder {
     built: Traces,
@@ -28,6 +35,8 @@ pub struct Builder {
     pending_attributes: Vec<Attribute>,
     pending_links: Vec<(SpanId, Link)>,
     pending_logs: Vec<(Option<SpanId>, Log)>,
+    assembler: Assembler,
+    times: Times,
 }
 
 impl Placed for Span {
@@ -43,8 +52,16 @@ impl Placed for Span {
         self.start_ns
     }
 
+    fn end_unix_nano(&self) -> u64 {
+        self.end_ns
+    }
+
     fn kind(&self) -> i32 {
         i32::from(self.kind)
+    }
+
+    fn same_service(&self, other: &Self) -> bool {
+        self.service == other.service
     }
 }
 
@@ -106,7 +123,9 @@ impl Builder {
         self.pending.push(span);
     }
 
-    /// Adds a link of a span of the trace under way.
+    /// Adds a link of a span of the trace under way. A link to the span's own parent says that it follows from it and that
+    /// the parent does not wait ([`REFERENCE_TYPE`] `follows_from`, or a message that is handled); where that attribute is
+    /// `child_of`, leave it out.
     pub fn link(&mut self, from: SpanId, trace_id: TraceId, span_id: SpanId) {
         self.pending_links.push((from, Link { span: NO_SPAN, trace_id, span_id }));
     }
@@ -117,15 +136,27 @@ impl Builder {
         self.pending_logs.push((span, log));
     }
 
-    /// Ends the trace under way: finds parents, sorts siblings, concludes missing times.
+    /// Ends the trace under way: finds parents, sorts siblings, concludes missing times. A trace that no longer fits
+    /// (numbers of spans, attributes and logs have 32 bits) is left out.
     pub fn finish_trace(&mut self, id: TraceId, weight: f64) {
+        if self.is_full() {
+            self.pending.clear();
+            self.pending_attributes.clear();
+            self.pending_links.clear();
+            self.pending_logs.clear();
+            return;
+        }
         let (first, logs_first) = (self.built.spans.len(), self.built.logs.len());
-        let mut pending = std::mem::take(&mut self.pending);
-        drop_repeated(&mut pending);
-        conclude_times(&mut pending);
-        let tree = TraceTree::build(&pending);
-        for node in &tree.nodes {
-            let mut span = pending[node.span];
+        self.assembler.resolve(&self.pending);
+        if self.assembler.has_duplicates() {
+            drop_repeated(&mut self.pending, &self.pending_attributes, &self.built.texts);
+            self.assembler.resolve(&self.pending);
+        }
+        self.times.conclude(&mut self.pending, &self.assembler, &self.pending_logs);
+        self.assembler.arrange(&self.pending);
+        self.built.spans.reserve(self.pending.len());
+        for node in self.assembler.nodes() {
+            let mut span = self.pending[node.span];
             span.parent = node.parent.map_or(NO_SPAN, |parent| (first + parent) as u32);
             span.descendants = node.descendants as u32;
             span.depth = node.depth;
@@ -143,9 +174,15 @@ impl Builder {
             logs_end: self.built.logs.len() as u32,
             weight,
         });
-        pending.clear();
-        self.pending = pending;
+        self.pending.clear();
         self.pending_attributes.clear();
+    }
+
+    fn is_full(&self) -> bool {
+        const MAX: usize = NO_SPAN as usize;
+        self.built.spans.len() + self.pending.len() >= MAX
+            || self.built.attributes.len() + self.pending_attributes.len() >= MAX
+            || self.built.logs.len() + self.pending_logs.len() >= MAX
     }
 
     /// Hangs links and logs on the spans that they belong to.
@@ -153,17 +190,31 @@ impl Builder {
         if self.pending_links.is_empty() && self.pending_logs.is_empty() {
             return;
         }
-        let by_id: HashMap<SpanId, u32, RandomState> =
-            self.built.spans[first..].iter().zip(first as u32..).map(|(span, number)| (span.id, number)).collect();
-        let number = |id: SpanId| by_id.get(&id).copied().unwrap_or(NO_SPAN);
-        let mut links: Vec<Link> =
-            self.pending_links.drain(..).map(|(from, link)| Link { span: number(from), ..link }).collect();
-        links.retain(|link| link.span != NO_SPAN);
-        links.sort_by_key(|link| link.span);
-        self.built.links.append(&mut links);
-        let logs = self.pending_logs.drain(..).map(|(span, log)| Log { span: span.map_or(NO_SPAN, number), ..log });
-        self.built.logs.extend(logs);
-        self.built.logs[logs_first..].sort_by_key(|log| log.time_ns);
+        let (built, assembler, pending) = (&mut self.built, &self.assembler, &self.pending);
+        // Of the two halves of a call with one id that of the log's service; a link is the effect's, the incoming one's.
+        let number = |id: SpanId, service: Option<Text>| {
+            let holders = assembler.holders(id).take(HALVES_MAX).enumerate();
+            let best = holders.max_by_key(|(place, span)| {
+                let span = &pending[*span];
+                (Some(span.service) == service, span.is_incoming(), Reverse(*place))
+            });
+            best.and_then(|(_, span)| assembler.place(span)).map_or(NO_SPAN, |place| (first + place) as u32)
+        };
+        let links_first = built.links.len();
+        let links = self.pending_links.drain(..).map(|(from, link)| Link { span: number(from, None), ..link });
+        built.links.extend(links.filter(|link| link.span != NO_SPAN));
+        built.links[links_first..].sort_unstable_by_key(|link| (link.span, link.trace_id, link.span_id));
+        let logs = self.pending_logs.drain(..).map(|(span, log)| {
+            let span = span.map_or(NO_SPAN, |id| number(id, Some(log.service)));
+            Log { span, ..log }
+        });
+        built.logs.extend(logs);
+        let (texts, logs) = (&built.texts, &mut built.logs[logs_first..]);
+        logs.sort_by(|one, other| {
+            let key = |log: &Log| (log.time_ns, log.span, log.severity, log.source == LogSource::Event);
+            let names = |log: &Log| (texts.get(log.service), texts.get(log.site));
+            key(one).cmp(&key(other)).then_with(|| names(one).cmp(&names(other)))
+        });
     }
 
     /// All traces that were ended.
@@ -171,15 +222,13 @@ impl Builder {
         self.built
     }
 
-    /// Traces of any spans and log records, grouped by trace, in the order of their first appearance. Log records of
-    /// traces without spans are left out.
+    /// Traces of any spans and log records, grouped by trace, in the order of their first starts, then of their ids. Log
+    /// records of traces without spans are left out.
     pub fn from_records(spans: &[SpanRecord], logs: &[LogEntry]) -> Traces {
         let mut builder = Self::new();
-        let mut order: Vec<TraceId> = Vec::new();
         let mut groups: HashMap<TraceId, (Vec<&SpanRecord>, Vec<&LogEntry>), RandomState> = HashMap::default();
         for record in spans {
-            let id = record.span.trace_id;
-            groups.entry(id).or_insert_with(|| (order.push(id), Default::default()).1).0.push(record);
+            groups.entry(record.span.trace_id).or_default().0.push(record);
         }
         for entry in logs {
             if let Some(group) = entry.record.trace_id.and_then(|id| groups.get_mut(&id)) {
@@ -187,8 +236,12 @@ impl Builder {
             }
         }
         let mut resources: HashMap<*const Resource, Origin, RandomState> = HashMap::default();
-        for id in order {
-            let Some((spans, logs)) = groups.remove(&id) else { continue };
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_cached_key(|(id, (spans, _))| {
+            let starts = spans.iter().map(|record| record.span.start_unix_nano);
+            (starts.filter(|start| *start != 0).min(), *id)
+        });
+        for (id, (spans, logs)) in groups {
             for record in spans {
                 let key = std::sync::Arc::as_ptr(&record.resource);
                 let origin = match resources.get(&key) {
@@ -281,7 +334,12 @@ impl Builder {
         };
         self.span(span, &attributes);
         for link in &from.links {
-            self.link(from.span_id, link.trace_id, link.span_id);
+            // A link to the parent says that the span follows from it, unless OpenTracing's word for it is "child of".
+            let attribute = link.attributes.iter().find(|attribute| attribute.key == REFERENCE_TYPE);
+            let child_of = attribute.and_then(|attribute| attribute.value.as_str()) == Some("child_of");
+            if !(child_of && Some(link.span_id) == from.parent_span_id) {
+                self.link(from.span_id, link.trace_id, link.span_id);
+            }
         }
         for event in &from.events {
             self.event(from.span_id, origin.service, event);
@@ -330,27 +388,28 @@ pub struct Origin {
     pub resource: u32,
 }
 
-/// Takes out spans that are there twice.
-fn drop_repeated(spans: &mut Vec<Span>) {
-    let mut seen: std::collections::HashSet<_, RandomState> = std::collections::HashSet::default();
-    spans.retain(|span| {
-        seen.insert((span.id, span.kind, span.start_ns, span.end_ns, span.service, span.operation, span.parent_id))
+/// Of the spans that share an id, as many are considered for a log or a link.
+const HALVES_MAX: usize = 64;
+
+/// Takes out spans that are there twice; of those that differ in what they say about themselves the one that says most is
+/// kept. Brings the spans into an order that does not depend on the one in which they came.
+fn drop_repeated(spans: &mut Vec<Span>, attributes: &[Attribute], texts: &Texts) {
+    let same = |span: &Span| {
+        let names = (texts.get(span.service), texts.get(span.operation));
+        (span.start_ns, span.end_ns, span.id, span.kind, span.parent_id, names)
+    };
+    let of = |span: &Span| &attributes[span.attributes_first as usize..][..span.attributes_count as usize];
+    let said = |span: &Span| {
+        let texts =
+            [span.instance, span.host, span.version, span.trace_state, span.status_message].map(|t| texts.get(t));
+        (Reverse(span.attributes_count), Reverse(span.status as u8), span.flags, texts)
+    };
+    let shown = |span: &Span| -> Vec<(&str, String)> {
+        of(span).iter().map(|one| (texts.get(one.key), one.value.traceql(texts).to_string())).collect()
+    };
+    spans.sort_by(|one, other| {
+        let told_apart = || said(one).cmp(&said(other)).then_with(|| shown(one).cmp(&shown(other)));
+        same(one).cmp(&same(other)).then_with(told_apart)
     });
-}
-
-/// Times before this are near the epoch: those of a generator, not of a clock.
-const NEAR_EPOCH_NS: u64 = 365 * 24 * 3600 * 1_000_000_000;
-
-/// Gives times to spans that were sent without.
-fn conclude_times(spans: &mut [Span]) {
-    let earliest = spans.iter().map(|span| span.start_ns).filter(|start| *start != 0).min().unwrap_or(0);
-    let zero_is_missing = earliest > NEAR_EPOCH_NS;
-    for span in spans {
-        let missing = zero_is_missing && span.start_ns == 0;
-        span.timed = !missing && span.end_ns >= span.start_ns;
-        if missing {
-            span.start_ns = earliest;
-        }
-        span.end_ns = span.end_ns.max(span.start_ns);
-    }
+    spans.dedup_by(|other, one| same(one) == same(other));
 }

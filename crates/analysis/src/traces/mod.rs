@@ -13,6 +13,7 @@ mod append;
 mod builder;
 mod scalar;
 mod texts;
+mod times;
 
 use std::ops::Range;
 
@@ -44,7 +45,7 @@ pub struct Span {
     pub id: SpanId,
     /// The id of its parent, which need not be among the spans.
     pub parent_id: Option<SpanId>,
-    /// Start, nanoseconds since the Unix epoch. Never 0 once built: where the sender did not say, it is concluded, and
+    /// Start, nanoseconds since the Unix epoch. Where the sender did not say, it is concluded once built, and
     /// [`Span::timed`] is false.
     pub start_ns: u64,
     /// End, nanoseconds since the Unix epoch, at or after the start.
