@@ -11,6 +11,7 @@
 //! ```
 
 pub mod broken;
+pub mod blame;
 pub mod critical_path;
 pub mod explain;
 pub mod hops;

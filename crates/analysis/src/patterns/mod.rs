@@ -54,6 +54,7 @@ use collect::Collector;
 use names::Names;
 use serial::Guards;
 use unit::Units;
+pub(crate) use words::time;
 
 /// What is wrong with the way of calling. Names are as the demo's faults have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod broken;
+mod blame;
 mod critical_path;
 mod data;
 mod hops;
@@ -12,4 +13,5 @@ mod outliers;
 mod patterns;
 mod root_cause;
 mod skew;
+mod story;
 mod traces;

@@ -2,93 +2,10 @@
 
 use proptest::prelude::*;
 use tracewell_analysis::patterns::{self, Kind, Pattern, Severity};
-use tracewell_analysis::{Attribute, Builder, Scalar, Span, Status, Traces};
-use tracewell_model::{SpanId, TraceId};
+use tracewell_analysis::{Attribute, Scalar, Span, Status, Traces};
 
 use crate::data;
-
-const SERVER: u8 = 2;
-const CLIENT: u8 = 3;
-const CONSUMER: u8 = 5;
-const MS: u64 = 1_000_000;
-
-/// Writes traces span by span, in milliseconds.
-struct Story {
-    builder: Builder,
-    traces: u8,
-    spans: u64,
-}
-
-/// A span of a story that others can be below.
-type At = Option<SpanId>;
-
-impl Story {
-    fn new() -> Self {
-        Self { builder: Builder::new(), traces: 0, spans: 0 }
-    }
-
-    fn span(&mut self, (below, kind, service, operation): (At, u8, &str, &str), (start, end): (u64, u64)) -> At {
-        self.told(below, kind, service, operation, (start, end), |_, _| Vec::new())
-    }
-
-    fn told(
-        &mut self,
-        parent_id: At,
-        kind: u8,
-        service: &str,
-        operation: &str,
-        (start, end): (u64, u64),
-        more: impl FnOnce(&mut Builder, &mut Span) -> Vec<Attribute>,
-    ) -> At {
-        self.spans += 1;
-        let id = SpanId::from_u64(self.spans);
-        let texts = self.builder.texts();
-        let mut span = Span {
-            id,
-            parent_id,
-            kind,
-            service: texts.number(service),
-            operation: texts.number(operation),
-            start_ns: 1_000 * MS + start * MS,
-            end_ns: 1_000 * MS + end * MS,
-            ..Span::default()
-        };
-        let attributes = more(&mut self.builder, &mut span);
-        self.builder.span(span, &attributes);
-        Some(id)
-    }
-
-    /// A client span with the server span that it called, half a millisecond within on both sides.
-    fn call(&mut self, below: At, (caller, callee): (&str, &str), operation: &str, (start, end): (u64, u64)) -> At {
-        let client = self.span((below, CLIENT, caller, operation), (start, end));
-        self.span((client, SERVER, callee, operation), (start, end))
-    }
-
-    fn failing(&mut self, below: At, (caller, callee): (&str, &str), operation: &str, times: (u64, u64)) -> At {
-        let client = self.failed(below, CLIENT, caller, operation, times);
-        self.failed(client, SERVER, callee, operation, times)
-    }
-
-    fn failed(&mut self, below: At, kind: u8, service: &str, operation: &str, times: (u64, u64)) -> At {
-        self.told(below, kind, service, operation, times, |_, span| {
-            span.status = Status::Error;
-            Vec::new()
-        })
-    }
-
-    fn end(&mut self) {
-        self.traces += 1;
-        self.builder.finish_trace(TraceId::from_slice(&[self.traces; 16]).unwrap(), 1.0);
-    }
-
-    fn traces(self) -> Traces {
-        self.builder.finish()
-    }
-
-    fn patterns(self) -> Vec<Pattern> {
-        patterns::find(&self.traces())
-    }
-}
+use crate::story::{At, CLIENT, CONSUMER, MS, SERVER, Story};
 
 /// Ten traces of the same shape.
 fn ten(tell: impl Fn(&mut Story)) -> Vec<Pattern> {
@@ -97,7 +14,7 @@ fn ten(tell: impl Fn(&mut Story)) -> Vec<Pattern> {
         tell(&mut story);
         story.end();
     }
-    story.patterns()
+    patterns::find(&story.traces())
 }
 
 fn only(found: Vec<Pattern>) -> Pattern {
@@ -217,7 +134,7 @@ fn a_call_after_whose_failure_nothing_follows_guards_the_rest() {
         }
         story.end();
     }
-    let pattern = only(story.patterns());
+    let pattern = only(patterns::find(&story.traces()));
     assert_eq!((pattern.kind, pattern.parts.len()), (Kind::SerialCalls, 3));
     assert_eq!((pattern.traces, pattern.of_traces), (19, 20));
 }
@@ -251,7 +168,7 @@ fn repetition_of_repetition() {
         storm(&mut story, 1, if trace == 0 { 3 } else { 1 });
         story.end();
     }
-    let found = story.patterns();
+    let found = patterns::find(&story.traces());
     assert!(found.iter().all(|pattern| pattern.kind != Kind::RetryStorm), "{found:#?}");
 }
 
@@ -307,7 +224,7 @@ fn one_failure_in_hundreds_is_minor() {
         };
         story.end();
     }
-    assert_eq!(only(story.patterns()).severity, Severity::Minor);
+    assert_eq!(only(patterns::find(&story.traces())).severity, Severity::Minor);
 }
 
 #[test]
