@@ -10,8 +10,8 @@
 //!                                        ▼
 //! ```
 
-pub mod broken;
 pub mod blame;
+pub mod broken;
 pub mod critical_path;
 pub mod explain;
 pub mod hops;

@@ -4,8 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-mod broken;
 mod blame;
+mod broken;
 mod critical_path;
 mod data;
 mod hops;
