@@ -12,6 +12,7 @@
 mod append;
 mod builder;
 mod scalar;
+mod subset;
 mod texts;
 mod times;
 

@@ -41,7 +41,7 @@ fn origins(traces: &Traces) -> Origins {
 }
 
 /// Failures that are new, or more: one verdict for each place where they begin.
-pub(super) fn found(before: &Traces, now: &Traces) -> Vec<Weighed> {
+pub(super) fn found(before: &Traces, now: &Traces, then: &str) -> Vec<Weighed> {
     let (earlier, current) = (origins(before), origins(now));
     let verdicts = current.by_place.iter().filter_map(|(place, failures)| {
         let hits = failures.len() as u64;
@@ -61,7 +61,7 @@ pub(super) fn found(before: &Traces, now: &Traces) -> Vec<Weighed> {
             message => format!(" ({message})"),
         };
         let sentence = format!(
-            "{} of requests fail because {service}{wherever} fails in {operation}{said}; {} did before.",
+            "{} of requests fail because {service}{wherever} fails in {operation}{said}; {} did {then}.",
             words::share(share),
             if hits_before == 0 { "none".to_owned() } else { words::share(share_before) },
         );
@@ -72,7 +72,7 @@ pub(super) fn found(before: &Traces, now: &Traces) -> Vec<Weighed> {
         verdict.share = Some(share);
         verdict.evidence.push(Evidence {
             text: format!(
-                "{} of {} began there, {} of {} before.",
+                "{} of {} began there, {} of {} {then}.",
                 words::count(hits, "failed request"),
                 words::grouped(current.requests),
                 words::grouped(hits_before),

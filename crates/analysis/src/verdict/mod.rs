@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::Traces;
 
-pub(crate) use set::Found;
+pub(crate) use set::{BEFORE, Found, OTHERS};
 pub use words::{count, duration, grouped, list, ordinal, share, times};
 
 /// What kind of thing was found. The names are part of the explanation's format.
@@ -214,11 +214,12 @@ pub(crate) fn of_set(found: &Found<'_>) -> (Verdict, Vec<Verdict>) {
         (0.05, Verdict::new(Kind::NotEnough, Confidence::Low, sentence))
     } else {
         let sentence = format!(
-            "Nothing stands out: {} take {} on average, {} took {} before.",
+            "Nothing stands out: {} took {} on average, {} took {} {}.",
             words::count(now as u64, "request"),
             words::duration(set::mean_ns(found.now)),
             words::grouped(before as u64),
-            words::duration(set::mean_ns(found.before))
+            words::duration(set::mean_ns(found.before)),
+            found.then
         );
         (0.5, Verdict::new(Kind::Nothing, Confidence::Medium, sentence))
     });

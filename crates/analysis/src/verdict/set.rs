@@ -34,12 +34,20 @@ pub(crate) struct Found<'a> {
     pub patterns: &'a [Pattern],
     /// … and before.
     pub patterns_before: &'a [Pattern],
+    /// What the traces to compare with are called: [`BEFORE`] or [`OTHERS`].
+    pub then: &'static str,
 }
+
+/// The traces to compare with are those of a time before.
+pub(crate) const BEFORE: &str = "before";
+
+/// The traces to compare with are those of the same time that are not in question.
+pub(crate) const OTHERS: &str = "in other requests";
 
 impl Found<'_> {
     /// Every candidate with its weight.
     pub fn candidates(&self) -> Vec<Weighed> {
-        let mut found = failures::found(self.before, self.now);
+        let mut found = failures::found(self.before, self.now, self.then);
         found.extend(self.hops.locations.iter().filter_map(|location| self.location(location)));
         found.extend(self.patterns.iter().filter_map(|pattern| self.pattern(pattern)));
         found
@@ -63,9 +71,10 @@ impl Found<'_> {
         verdict.cost_ns = Some(added_ns);
         verdict.evidence.push(Evidence {
             text: format!(
-                "This adds {} to the average request, which took {} before.",
+                "This adds {} to the average request; {} is what it took {}.",
                 words::duration(added_ns),
-                words::duration(self.usual_ns())
+                words::duration(self.usual_ns()),
+                self.then
             ),
             ..Evidence::default()
         });
@@ -134,11 +143,12 @@ impl Found<'_> {
             };
             let (before, now) = (&change.change.before, &change.change.now);
             let text = format!(
-                "{} → {}, {part}: {} in the median of {} before, {} in {} now.",
+                "{} → {}, {part}: {} in the median of {} {}, {} in {} here.",
                 caller,
                 callee,
                 words::duration(before.p50_ns as f64),
                 words::count(before.count, "call"),
+                self.then,
                 words::duration(now.p50_ns as f64),
                 words::count(now.count, "call"),
             );
@@ -174,11 +184,12 @@ impl Found<'_> {
         let wherever = if deep < 3 { String::new() } else { format!(", {},", one::place_on_the_way(deep)) };
         let compared = match slower.before_ns {
             Some(before) => format!(
-                "{} in the median, {} before",
+                "{} in the median, {} {}",
                 words::duration(slower.now_ns as f64),
-                words::duration(before as f64)
+                words::duration(before as f64),
+                self.then
             ),
-            None => format!("{} in the median, and did not occur before", words::duration(slower.now_ns as f64)),
+            None => format!("{} in the median, and does not occur {}", words::duration(slower.now_ns as f64), self.then),
         };
         let operation = slower.task.operation.clone();
         let sentence = format!("{service}{wherever} is slow by itself: {operation} takes {compared}.");
@@ -289,7 +300,7 @@ impl Found<'_> {
             (true, _) => 1.1 + grave + share,
             (false, _) => share.min(0.5) * grave,
         };
-        Some((weight, of_pattern(pattern, is_new)))
+        Some((weight, of_pattern(pattern, is_new.then_some(self.then))))
     }
 
     /// A span with these two ends: the call of a hop.
@@ -313,8 +324,8 @@ impl Found<'_> {
     }
 }
 
-/// A pattern as a verdict.
-pub(super) fn of_pattern(pattern: &Pattern, is_new: bool) -> Verdict {
+/// A pattern as a verdict; `new_since` says what it was compared with, if it was not there.
+pub(super) fn of_pattern(pattern: &Pattern, new_since: Option<&str>) -> Verdict {
     let kind = match pattern.kind {
         patterns::Kind::NPlusOne => Kind::NPlusOne,
         patterns::Kind::SerialCalls => Kind::SerialCalls,
@@ -325,12 +336,12 @@ pub(super) fn of_pattern(pattern: &Pattern, is_new: bool) -> Verdict {
         patterns::Kind::Recursion => Kind::Recursion,
         patterns::Kind::LockWait => Kind::LockWait,
     };
-    let confidence = match (is_new, pattern.traces) {
+    let confidence = match (new_since.is_some(), pattern.traces) {
         (true, 10..) => Confidence::High,
         (_, 3..) => Confidence::Medium,
         _ => Confidence::Low,
     };
-    let since = if is_new { ", which was not so before" } else { "" };
+    let since = new_since.map_or(String::new(), |then| format!("; it was not so {then}"));
     let mut verdict = Verdict::new(kind, confidence, format!("{}{since}.", pattern.sentence.trim_end_matches('.')));
     verdict.service = Some(pattern.service.clone());
     verdict.operation = Some(pattern.operation.clone());

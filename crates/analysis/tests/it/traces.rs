@@ -319,3 +319,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn some_of_many_traces_are_as_they_were() {
+    let Some(all) = data::root_cause("2023-01-29_0850_NORMAL") else { return };
+    let kept = all.subset(|number| number % 3 == 1);
+    let originals: Vec<_> = all.traces().iter().skip(1).step_by(3).collect();
+    assert_eq!(kept.traces().len(), originals.len());
+    for (kept_trace, trace) in kept.traces().iter().zip(originals) {
+        assert_eq!((kept_trace.id, kept_trace.spans().len()), (trace.id, trace.spans().len()));
+        assert_eq!(kept.logs_of(kept_trace).len(), all.logs_of(trace).len());
+        let parent = |traces: &tracewell_analysis::Traces, first: u32, span: usize| {
+            traces.parent(span).map(|parent| parent - first as usize)
+        };
+        for (mine, original) in kept_trace.spans().zip(trace.spans()) {
+            assert_eq!(kept.spans()[mine].id, all.spans()[original].id);
+            assert_eq!(parent(&kept, kept_trace.first, mine), parent(&all, trace.first, original));
+            assert_eq!(kept.attributes(mine), all.attributes(original));
+        }
+    }
+}
