@@ -11,8 +11,12 @@ mod path;
 
 use serde::Serialize;
 
+use crate::hops::{HopChange, Location};
+use crate::outliers::Finding;
+use crate::patterns::Pattern;
+use crate::rank::Suspect;
 use crate::verdict::{self, Verdict};
-use crate::{Trace, Traces, hops, patterns};
+use crate::{Trace, Traces, hops, outliers, patterns, rank};
 
 pub use path::PathStep;
 
@@ -44,11 +48,21 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// What else was found, by weight.
     pub also: Vec<Verdict>,
+    /// Who may be to blame, most likely first. Of a set the score is in bits ([`rank`]); of one trace it is the share (0 to
+    /// 1) of what it took longer than its like, or, with nothing to compare with, of its duration.
+    pub ranking: Vec<Suspect>,
     /// The path to the answer. Of a set: that of the trace that took longest.
     pub critical_path: Vec<PathStep>,
     /// The path to the end of the last asynchronous work, where that ended after the answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub completion_path: Vec<PathStep>,
+    /// What changed between services; of one trace nothing.
+    pub hops: Vec<HopChange>,
+    /// The places that explain what changed between services.
+    pub locations: Vec<Location>,
+    /// What slow requests have in common that others have not.
+    pub outliers: Vec<Finding>,
+    /// Ways of calling that cost time or hide failures.
+    pub patterns: Vec<Pattern>,
 }
 
 /// Explains the trace with the number `of`. Its like is looked for in `baseline`, and among the other `traces`.
@@ -58,8 +72,9 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
     let mut all = baseline.cloned().unwrap_or_default();
     let of = all.traces().len() + of;
     all.append(traces.clone());
-    let paths = path::paths(&all, all.traces().get(of)?)?;
-    let (verdict, also) = verdict::of_trace(&all, of)?;
+    let (critical_path, completion_path) = path::paths(&all, all.traces().get(of)?)?;
+    let patterns = patterns::in_trace(&all, of);
+    let told = verdict::of_trace(&all, of, &patterns)?;
     Some(Explanation {
         version: VERSION,
         scope: Scope {
@@ -68,37 +83,66 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
             spans: subject.spans().len(),
             against_traces: all.traces().len() - 1,
         },
+        verdict: told.verdict,
+        also: told.also,
+        ranking: told.ranking,
+        critical_path,
+        completion_path,
+        hops: Vec::new(),
+        locations: Vec::new(),
+        outliers: Vec::new(),
+        patterns,
+    })
+}
+
+/// Explains a set of traces, compared with another; without another, the slow ones among them compared with the rest
+/// ([`outliers::slow`]).
+pub fn set(now: &Traces, against: Option<&Traces>) -> Explanation {
+    match against {
+        Some(before) => compared(now, before, verdict::BEFORE, now),
+        None => {
+            let slow = outliers::slow(now).selected;
+            let is_slow = |number: usize| slow.get(number).copied().unwrap_or(false);
+            compared(&now.subset(is_slow), &now.subset(|number| !is_slow(number)), verdict::OTHERS, now)
+        }
+    }
+}
+
+/// Compares two sets; `all` is what was asked about.
+fn compared(now: &Traces, before: &Traces, then: &'static str, all: &Traces) -> Explanation {
+    let hops = hops::changes(before, now);
+    let (patterns, patterns_before) = (patterns::find(now), patterns::find(before));
+    let found =
+        verdict::Found { now, before, hops: &hops, patterns: &patterns, patterns_before: &patterns_before, then };
+    let (verdict, also) = verdict::of_set(&found);
+    let options = outliers::Options { by_root: is_alone, ..outliers::Options::default() };
+    Explanation {
+        version: VERSION,
+        scope: Scope {
+            trace: None,
+            traces: all.traces().len(),
+            spans: all.spans().len(),
+            against_traces: if is_alone { 0 } else { before.traces().len() },
+        },
         verdict,
         also,
-        critical_path: paths.0,
-        completion_path: paths.1,
-    })
+        ranking: rank::rank(before, now),
+        critical_path: longest(now).and_then(|trace| path::paths(now, trace)).unwrap_or_default().0,
+        completion_path: Vec::new(),
+        hops: hops.changes,
+        locations: hops.locations,
+        outliers: outliers::find(now, before, &options),
+        patterns,
+    }
+}
+
+/// The trace whose root took longest.
+fn longest(traces: &Traces) -> Option<&Trace> {
+    let duration_ns = |trace: &&Trace| traces.main_root(trace).map(|root| traces.spans()[root].duration_ns());
+    traces.traces().iter().max_by_key(duration_ns)
 }
 
 /// Earliest start among the spans of a trace, nanoseconds since the epoch.
 fn earliest_ns(traces: &Traces, trace: &Trace) -> u64 {
     traces.spans_of(trace).iter().map(|span| span.start_ns).min().unwrap_or(0)
-}
-
-/// Explains a set of traces, compared with another.
-pub fn set(now: &Traces, against: Option<&Traces>) -> Explanation {
-    let none = Traces::default();
-    let before = against.unwrap_or(&none);
-    let hops = hops::changes(before, now);
-    let (patterns, patterns_before) = (patterns::find(now), patterns::find(before));
-    let found = verdict::Found { now, before, hops: &hops, patterns: &patterns, patterns_before: &patterns_before };
-    let (verdict, also) = verdict::of_set(&found);
-    Explanation {
-        version: VERSION,
-        scope: Scope {
-            trace: None,
-            traces: now.traces().len(),
-            spans: now.spans().len(),
-            against_traces: before.traces().len(),
-        },
-        verdict,
-        also,
-        critical_path: Vec::new(),
-        completion_path: Vec::new(),
-    }
 }

@@ -10,7 +10,8 @@ impl Traces {
             let first = kept.spans.len() as u32;
             let moved = |span: u32| if span == NO_SPAN { NO_SPAN } else { span - trace.first + first };
             for span in self.spans_of(trace) {
-                let attributes = span.attributes_first as usize..(span.attributes_first + span.attributes_count) as usize;
+                let attributes =
+                    span.attributes_first as usize..(span.attributes_first + span.attributes_count) as usize;
                 let attributes_first = kept.attributes.len() as u32;
                 kept.attributes.extend_from_slice(&self.attributes[attributes]);
                 kept.spans.push(Span { parent: moved(span.parent), attributes_first, ..*span });

@@ -18,7 +18,9 @@ mod work;
 
 use serde::Serialize;
 
-use crate::Traces;
+use crate::patterns::Pattern;
+use crate::rank::Suspect;
+use crate::{Traces, critical_path};
 
 pub(crate) use set::{BEFORE, Found, OTHERS};
 pub use words::{count, duration, grouped, list, ordinal, share, times};
@@ -190,12 +192,24 @@ impl Verdict {
     }
 }
 
-/// The verdict on the trace with the number `of`, compared with its like among the others; and what else was found, by
-/// weight. `None` for a trace without spans.
-pub(crate) fn of_trace(traces: &Traces, of: usize) -> Option<(Verdict, Vec<Verdict>)> {
+/// What is told of one trace.
+pub(crate) struct Told {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What else was found, by weight.
+    pub also: Vec<Verdict>,
+    /// Who took how much of what the trace took longer than its like.
+    pub ranking: Vec<Suspect>,
+}
+
+/// The verdict on the trace with the number `of`, compared with its like among the others, and what else was found.
+/// `patterns` are those of the trace. `None` for a trace without spans.
+pub(crate) fn of_trace(traces: &Traces, of: usize, patterns: &[Pattern]) -> Option<Told> {
     let subject = one::Subject::new(traces, of)?;
-    let found = [subject.failed(), subject.slow(), Some(subject.calm())].into_iter().flatten();
-    Some(first_and_others(found.collect()))
+    let mut found: Vec<Weighed> = patterns.iter().filter_map(|pattern| subject.pattern(pattern)).collect();
+    found.extend([subject.failed(), subject.slow(), Some(subject.calm())].into_iter().flatten());
+    let (verdict, also) = first_and_others(found);
+    Some(Told { verdict, also, ranking: subject.ranking() })
 }
 
 /// What a verdict weighs, and the verdict: the heavier, the earlier it is told.
@@ -205,25 +219,62 @@ type Weighed = (f64, Verdict);
 pub(crate) fn of_set(found: &Found<'_>) -> (Verdict, Vec<Verdict>) {
     let (now, before) = (found.now.traces().len(), found.before.traces().len());
     let mut candidates = found.candidates();
-    candidates.push(if now < set::TRACES_MIN || before < set::TRACES_MIN {
-        let sentence = format!(
-            "Too little to say what changed: {} to look at, and {} to compare with.",
-            words::count(now as u64, "trace"),
-            words::count(before as u64, "other")
-        );
-        (0.05, Verdict::new(Kind::NotEnough, Confidence::Low, sentence))
-    } else {
-        let sentence = format!(
-            "Nothing stands out: {} took {} on average, {} took {} {}.",
-            words::count(now as u64, "request"),
-            words::duration(set::mean_ns(found.now)),
-            words::grouped(before as u64),
-            words::duration(set::mean_ns(found.before)),
-            found.then
-        );
-        (0.5, Verdict::new(Kind::Nothing, Confidence::Medium, sentence))
+    candidates.push(match () {
+        () if found.is_alone() => (0.5, alone(found.all)),
+        () if now < set::TRACES_MIN || before < set::TRACES_MIN => {
+            let (now, before) = (words::count(now as u64, "trace"), words::count(before as u64, "other"));
+            let sentence = format!("Too little to say what changed: {now} to look at, and {before} to compare with.");
+            (0.05, Verdict::new(Kind::NotEnough, Confidence::Low, sentence))
+        }
+        () => {
+            let sentence = format!(
+                "Nothing stands out: {} took {} on average, {} took {} before.",
+                words::count(now as u64, "request"),
+                words::duration(set::mean_ns(found.now)),
+                words::grouped(before as u64),
+                words::duration(set::mean_ns(found.before)),
+            );
+            (0.5, Verdict::new(Kind::Nothing, Confidence::Medium, sentence))
+        }
     });
     first_and_others(candidates)
+}
+
+/// What can be said of traces with nothing to compare them with: where their time goes.
+fn alone(traces: &Traces) -> Verdict {
+    let count = words::count(traces.traces().len() as u64, "request");
+    let roots: Vec<usize> = traces.traces().iter().filter_map(|trace| traces.main_root(trace)).collect();
+    let totals = critical_path::totals(traces, roots.iter().copied());
+    let sum: u64 = totals.iter().map(critical_path::Total::duration_ns).sum();
+    let Some(first) = totals.first().filter(|_| sum > 0) else {
+        return Verdict::new(
+            Kind::NotEnough,
+            Confidence::Low,
+            format!("Too little to say: {count} without any duration."),
+        );
+    };
+    let (service, operation) = (traces.text(first.service), traces.text(first.operation));
+    let sentence = format!(
+        "Nothing stands out among {count}, and there is no other time to compare them with; most of their time, {}, goes to {operation} in {service}.",
+        words::share(first.duration_ns() as f64 / sum as f64)
+    );
+    let mut verdict = Verdict::new(Kind::Nothing, Confidence::Low, sentence);
+    verdict.evidence = totals
+        .iter()
+        .take(3)
+        .map(|total| Evidence {
+            text: format!(
+                "{}: {}, {} of the time, in {}.",
+                traces.text(total.service),
+                traces.text(total.operation),
+                words::share(total.duration_ns() as f64 / sum as f64),
+                words::count(total.traces, "request")
+            ),
+            filter: Some(filter(traces.text(total.service), Some(traces.text(total.operation)), None)),
+            ..Evidence::default()
+        })
+        .collect();
+    verdict
 }
 
 /// TraceQL that finds spans of a service, with an operation, under a condition.

@@ -9,10 +9,12 @@
 //! **Complexity.** Linear in spans of the trace and its like.
 
 use crate::critical_path::{Walker, errors};
+use crate::patterns::{self, Pattern, Severity};
+use crate::rank::{self, Suspect};
 use crate::{Trace, Traces};
 
 use super::profile::{Place, Profile, Spent, depth};
-use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, Weighed, words};
+use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, Weighed, set, words};
 
 /// Fewer others than this are no yardstick.
 pub const LIKE_MIN: usize = 5;
@@ -22,6 +24,9 @@ const SLOW_FACTOR: f64 = 1.2;
 
 /// … and this much in absolute terms: below, nobody notices.
 const SLOW_NS_MIN: f64 = 1e6;
+
+/// A pattern explains a slow trace if it accounts for more than this share of what the trace took longer.
+const EXPLAINS_SHARE: f64 = 0.3;
 
 /// One trace, and what it is compared with.
 pub(super) struct Subject<'a> {
@@ -200,6 +205,78 @@ impl<'a> Subject<'a> {
             verdict.evidence.push(self.evidence(format!("{text}."), span));
         }
         (0.0, verdict)
+    }
+
+    /// A way of calling in this trace: to blame if it explains what the trace took longer, or why it failed.
+    pub fn pattern(&self, pattern: &Pattern) -> Option<Weighed> {
+        let total_ns = self.total_ns().max(1.0);
+        let share = (pattern.win.mean_ns / total_ns).clamp(0.0, 1.0);
+        let is_failed = self.traces.spans()[self.root].is_error();
+        let explains = self.excess_ns().is_some_and(|excess| pattern.win.mean_ns > excess * EXPLAINS_SHARE);
+        let weight = match (pattern.kind, pattern.severity) {
+            (_, Severity::Minor) => return None,
+            (patterns::Kind::RetryStorm, Severity::Major) if is_failed => 2.5,
+            (_, Severity::Major) if explains => 1.5 + share,
+            (patterns::Kind::SwallowedError, _) => 0.3,
+            _ => share * 0.5,
+        };
+        Some((weight, set::of_pattern(pattern, None)))
+    }
+
+    /// Services by what they took longer than is usual; by what they took where nothing is.
+    pub fn ranking(&self) -> Vec<Suspect> {
+        let whole_ns = self.excess_ns();
+        let total_ns = whole_ns.unwrap_or(self.total_ns()).max(1.0);
+        let mut suspects: Vec<Suspect> = Vec::new();
+        for (place, spent, usual, more) in self.excesses() {
+            let weight_ns = if whole_ns.is_some() { more } else { spent.ns as f64 };
+            if weight_ns <= 0.0 {
+                continue;
+            }
+            let score = weight_ns / total_ns;
+            let blamed = self.blamed(&place, &spent, Confidence::Low, String::new());
+            let edge = blamed.edge.map(|edge| rank::Edge { caller: edge.caller, callee: edge.callee });
+            let service = blamed.service.or(edge.as_ref().map(|edge| edge.callee.clone())).unwrap_or_default();
+            let kind = if edge.is_some() { rank::Kind::Network } else { rank::Kind::Latency };
+            let text = if whole_ns.is_some() {
+                format!(
+                    "{}: {}, {} usually",
+                    self.name(&place),
+                    words::duration(spent.ns as f64),
+                    words::duration(usual)
+                )
+            } else {
+                format!("{}: {} of the critical path", self.name(&place), words::duration(spent.ns as f64))
+            };
+            let evidence = rank::Evidence {
+                kind,
+                text,
+                bits: score,
+                operation: blamed.operation.clone(),
+                edge: edge.clone(),
+                before: usual,
+                now: spent.ns as f64,
+                calls_before: self.like.len(),
+                calls_now: 1,
+            };
+            match suspects.iter_mut().find(|suspect| suspect.service == service) {
+                Some(suspect) => {
+                    suspect.score += score;
+                    suspect.evidence.push(evidence);
+                }
+                None => suspects.push(Suspect {
+                    service,
+                    operation: blamed.operation,
+                    edge,
+                    kind,
+                    score,
+                    evidence: vec![evidence],
+                    parts: [0.0; 4],
+                }),
+            }
+        }
+        suspects.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
+        suspects
     }
 
     /// A span of this trace as evidence.

@@ -34,6 +34,8 @@ pub(crate) struct Found<'a> {
     pub patterns: &'a [Pattern],
     /// … and before.
     pub patterns_before: &'a [Pattern],
+    /// All traces that were asked about: `now`, or with [`OTHERS`] both sides.
+    pub all: &'a Traces,
     /// What the traces to compare with are called: [`BEFORE`] or [`OTHERS`].
     pub then: &'static str,
 }
@@ -47,10 +49,18 @@ pub(crate) const OTHERS: &str = "in other requests";
 impl Found<'_> {
     /// Every candidate with its weight.
     pub fn candidates(&self) -> Vec<Weighed> {
-        let mut found = failures::found(self.before, self.now, self.then);
+        let mut found = match self.is_alone() {
+            true => failures::present(self.all),
+            false => failures::found(self.before, self.now),
+        };
         found.extend(self.hops.locations.iter().filter_map(|location| self.location(location)));
         found.extend(self.patterns.iter().filter_map(|pattern| self.pattern(pattern)));
         found
+    }
+
+    /// True where there is no other time to compare with.
+    pub fn is_alone(&self) -> bool {
+        self.then == OTHERS
     }
 
     /// Mean duration of requests before, nanoseconds.
@@ -79,7 +89,12 @@ impl Found<'_> {
             ..Evidence::default()
         });
         let is_new_version = if verdict.kind == Kind::Regression { 0.1 } else { 0.0 };
-        let weight = if share >= SHARE_MIN { 1.0 + share.min(1.0) + is_new_version } else { share };
+        let weight = match self.is_alone() {
+            // Some requests are always the slowest.
+            true => 0.4 + share.min(1.0) / 2.0,
+            false if share >= SHARE_MIN => 1.0 + share.min(1.0) + is_new_version,
+            false => share,
+        };
         Some((weight, verdict))
     }
 
@@ -189,7 +204,9 @@ impl Found<'_> {
                 words::duration(before as f64),
                 self.then
             ),
-            None => format!("{} in the median, and does not occur {}", words::duration(slower.now_ns as f64), self.then),
+            None => {
+                format!("{} in the median, and does not occur {}", words::duration(slower.now_ns as f64), self.then)
+            }
         };
         let operation = slower.task.operation.clone();
         let sentence = format!("{service}{wherever} is slow by itself: {operation} takes {compared}.");
@@ -287,16 +304,17 @@ impl Found<'_> {
                 && other.within == pattern.within
         };
         let share_before = self.patterns_before.iter().filter(same).map(|other| other.share).fold(0.0, f64::max);
-        let is_new = self.before.traces().len() >= TRACES_MIN && share_before < pattern.share / 2.0;
+        let is_new = !self.is_alone() && self.before.traces().len() >= TRACES_MIN && share_before < pattern.share / 2.0;
         if pattern.severity == Severity::Minor {
             return None;
         }
         let cost_ns = pattern.win.all_mean_ns;
         let share = (cost_ns / self.usual_ns()).clamp(0.0, 1.0);
         let grave = if pattern.severity == Severity::Major { 1.0 } else { 0.4 };
-        let weight = match (is_new, pattern.kind) {
+        let weight = match (is_new || self.is_alone(), pattern.kind) {
             (true, patterns::Kind::RetryStorm) => 2.0 + grave + share,
             (true, patterns::Kind::SwallowedError | patterns::Kind::Recursion) => 0.5 + grave,
+            (true, _) if self.is_alone() => grave + share,
             (true, _) => 1.1 + grave + share,
             (false, _) => share.min(0.5) * grave,
         };
