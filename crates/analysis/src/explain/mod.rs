@@ -11,12 +11,14 @@ mod path;
 
 use serde::Serialize;
 
+use crate::broken::BrokenHop;
 use crate::hops::{HopChange, Location};
 use crate::outliers::Finding;
 use crate::patterns::Pattern;
 use crate::rank::Suspect;
+use crate::skew::{ClockOffset, Clocks};
 use crate::verdict::{self, Verdict};
-use crate::{Trace, Traces, hops, outliers, patterns, rank};
+use crate::{Trace, Traces, broken, hops, outliers, patterns, rank, skew};
 
 pub use path::PathStep;
 
@@ -59,8 +61,12 @@ pub struct Explanation {
     pub hops: Vec<HopChange>,
     /// The places that explain what changed between services.
     pub locations: Vec<Location>,
+    /// How far clocks are off.
+    pub clock_offsets: Vec<ClockOffset>,
     /// What slow requests have in common that others have not.
     pub outliers: Vec<Finding>,
+    /// Where traces break.
+    pub broken: Vec<BrokenHop>,
     /// Ways of calling that cost time or hide failures.
     pub patterns: Vec<Pattern>,
 }
@@ -68,13 +74,19 @@ pub struct Explanation {
 /// Explains the trace with the number `of`. Its like is looked for in `baseline`, and among the other `traces`.
 /// `None` if there is no such trace, or it has no spans.
 pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Explanation> {
-    let subject = *traces.traces().get(of)?;
     let mut all = baseline.cloned().unwrap_or_default();
-    let of = all.traces().len() + of;
+    let of = all.traces().len() + traces.traces().get(of).map(|_| of)?;
     all.append(traces.clone());
-    let (critical_path, completion_path) = path::paths(&all, all.traces().get(of)?)?;
+    let origin_ns = earliest_ns(&all, all.traces().get(of)?);
+    let clocks = skew::estimate(&all, &skew::Options::default());
+    skew::correct_in_place(&mut all, &clocks);
+    let subject = *all.traces().get(of)?;
+    let (critical_path, completion_path) = path::paths(&all, &subject, origin_ns)?;
     let patterns = patterns::in_trace(&all, of);
-    let told = verdict::of_trace(&all, of, &patterns)?;
+    let broken = broken::find(&all, &broken::Options::default());
+    let told = verdict::of_trace(&all, of, &patterns, &broken)?;
+    let services: Vec<&str> = all.spans_of(&subject).iter().map(|span| all.text(span.service)).collect();
+    let is_here = |clock: &&ClockOffset| clock.services.iter().any(|service| services.contains(&service.as_str()));
     Some(Explanation {
         version: VERSION,
         scope: Scope {
@@ -90,7 +102,9 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
         completion_path,
         hops: Vec::new(),
         locations: Vec::new(),
+        clock_offsets: clocks.offsets().iter().filter(is_here).cloned().collect(),
         outliers: Vec::new(),
+        broken,
         patterns,
     })
 }
@@ -98,23 +112,55 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
 /// Explains a set of traces, compared with another; without another, the slow ones among them compared with the rest
 /// ([`outliers::slow`]).
 pub fn set(now: &Traces, against: Option<&Traces>) -> Explanation {
+    let (now, clocks) = corrected(now);
     match against {
-        Some(before) => compared(now, before, verdict::BEFORE, now),
+        Some(before) => {
+            let (before, clocks_before) = corrected(before);
+            compared(&now, &before, &now, &clocks, Some(&clocks_before))
+        }
         None => {
-            let slow = outliers::slow(now).selected;
+            let slow = outliers::slow(&now).selected;
             let is_slow = |number: usize| slow.get(number).copied().unwrap_or(false);
-            compared(&now.subset(is_slow), &now.subset(|number| !is_slow(number)), verdict::OTHERS, now)
+            compared(&now.subset(is_slow), &now.subset(|number| !is_slow(number)), &now, &clocks, None)
         }
     }
 }
 
-/// Compares two sets; `all` is what was asked about.
-fn compared(now: &Traces, before: &Traces, then: &'static str, all: &Traces) -> Explanation {
+/// The traces as they would be if all clocks agreed.
+fn corrected(traces: &Traces) -> (Traces, Clocks) {
+    let clocks = skew::estimate(traces, &skew::Options::default());
+    (skew::correct(traces, &clocks), clocks)
+}
+
+/// Compares two sets. `all` is what was asked about; without clocks of a time before, `before` is a part of it.
+fn compared(
+    now: &Traces,
+    before: &Traces,
+    all: &Traces,
+    clocks: &Clocks,
+    clocks_before: Option<&Clocks>,
+) -> Explanation {
     let hops = hops::changes(before, now);
-    let (patterns, patterns_before) = (patterns::find(now), patterns::find(before));
-    let found =
-        verdict::Found { now, before, hops: &hops, patterns: &patterns, patterns_before: &patterns_before, then };
+    let patterns = patterns::find(all);
+    let broken = broken::find(all, &broken::Options::default());
+    let (patterns_before, broken_before) = match clocks_before {
+        Some(_) => (patterns::find(before), broken::find(before, &broken::Options::default())),
+        None => (Vec::new(), Vec::new()),
+    };
+    let found = verdict::Found {
+        now,
+        before,
+        all,
+        hops: &hops,
+        patterns: &patterns,
+        patterns_before: &patterns_before,
+        broken: &broken,
+        broken_before: &broken_before,
+        clocks,
+        clocks_before,
+    };
     let (verdict, also) = verdict::of_set(&found);
+    let is_alone = clocks_before.is_none();
     let options = outliers::Options { by_root: is_alone, ..outliers::Options::default() };
     Explanation {
         version: VERSION,
@@ -127,11 +173,16 @@ fn compared(now: &Traces, before: &Traces, then: &'static str, all: &Traces) -> 
         verdict,
         also,
         ranking: rank::rank(before, now),
-        critical_path: longest(now).and_then(|trace| path::paths(now, trace)).unwrap_or_default().0,
+        critical_path: longest(now)
+            .and_then(|trace| path::paths(now, trace, earliest_ns(now, trace)))
+            .unwrap_or_default()
+            .0,
         completion_path: Vec::new(),
         hops: hops.changes,
         locations: hops.locations,
+        clock_offsets: clocks.offsets().to_vec(),
         outliers: outliers::find(now, before, &options),
+        broken,
         patterns,
     }
 }

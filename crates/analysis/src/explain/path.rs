@@ -16,8 +16,8 @@ pub struct PathStep {
     pub operation: String,
     /// When the piece begins, nanoseconds since the Unix epoch.
     pub start: u64,
-    /// The same after the earliest start of the trace's spans, in nanoseconds.
-    pub offset: u64,
+    /// The same after the earliest start of the trace's spans as they were sent, in nanoseconds; `start` has clocks corrected.
+    pub offset: i64,
     /// How long it takes, in nanoseconds.
     pub duration: u64,
     /// What the time was spent on.
@@ -25,10 +25,9 @@ pub struct PathStep {
 }
 
 /// The path to the answer and the path to completion of a trace; `None` for one without spans.
-pub(super) fn paths(traces: &Traces, trace: &Trace) -> Option<(Vec<PathStep>, Vec<PathStep>)> {
+pub(super) fn paths(traces: &Traces, trace: &Trace, origin_ns: u64) -> Option<(Vec<PathStep>, Vec<PathStep>)> {
     let root = traces.main_root(trace)?;
     let path = critical_path::of(traces, root);
-    let earliest_ns = super::earliest_ns(traces, trace);
     let step = |segment: &Segment| {
         let span = &traces.spans()[segment.span];
         PathStep {
@@ -36,7 +35,7 @@ pub(super) fn paths(traces: &Traces, trace: &Trace) -> Option<(Vec<PathStep>, Ve
             service: traces.text(span.service).to_owned(),
             operation: traces.text(span.operation).to_owned(),
             start: segment.start_ns,
-            offset: segment.start_ns - earliest_ns,
+            offset: segment.start_ns.wrapping_sub(origin_ns) as i64,
             duration: segment.duration_ns(),
             kind: segment.kind,
         }

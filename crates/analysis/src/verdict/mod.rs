@@ -13,16 +13,18 @@ mod failures;
 mod one;
 mod profile;
 mod set;
+mod telemetry;
 mod words;
 mod work;
 
 use serde::Serialize;
 
+use crate::broken::BrokenHop;
 use crate::patterns::Pattern;
 use crate::rank::Suspect;
 use crate::{Traces, critical_path};
 
-pub(crate) use set::{BEFORE, Found, OTHERS};
+pub(crate) use set::Found;
 pub use words::{count, duration, grouped, list, ordinal, share, times};
 
 /// What kind of thing was found. The names are part of the explanation's format.
@@ -203,10 +205,12 @@ pub(crate) struct Told {
 }
 
 /// The verdict on the trace with the number `of`, compared with its like among the others, and what else was found.
-/// `patterns` are those of the trace. `None` for a trace without spans.
-pub(crate) fn of_trace(traces: &Traces, of: usize, patterns: &[Pattern]) -> Option<Told> {
+/// `patterns` are those
+/// of the trace, `broken` the hops of all. `None` for a trace without spans.
+pub(crate) fn of_trace(traces: &Traces, of: usize, patterns: &[Pattern], broken: &[BrokenHop]) -> Option<Told> {
     let subject = one::Subject::new(traces, of)?;
     let mut found: Vec<Weighed> = patterns.iter().filter_map(|pattern| subject.pattern(pattern)).collect();
+    found.extend(broken.iter().filter_map(|hop| subject.broken(hop)));
     found.extend([subject.failed(), subject.slow(), Some(subject.calm())].into_iter().flatten());
     let (verdict, also) = first_and_others(found);
     Some(Told { verdict, also, ranking: subject.ranking() })

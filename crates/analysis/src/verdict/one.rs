@@ -8,13 +8,14 @@
 //! and that there is nothing to compare with. A trace without its root is told by the largest piece there is.
 //! **Complexity.** Linear in spans of the trace and its like.
 
+use crate::broken::{BrokenHop, Cause};
 use crate::critical_path::{Walker, errors};
 use crate::patterns::{self, Pattern, Severity};
 use crate::rank::{self, Suspect};
 use crate::{Trace, Traces};
 
 use super::profile::{Place, Profile, Spent, depth};
-use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, Weighed, set, words};
+use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, Weighed, set, telemetry, words};
 
 /// Fewer others than this are no yardstick.
 pub const LIKE_MIN: usize = 5;
@@ -221,6 +222,16 @@ impl<'a> Subject<'a> {
             _ => share * 0.5,
         };
         Some((weight, set::of_pattern(pattern, None)))
+    }
+
+    /// A hop that loses calls, where this trace shows it.
+    pub fn broken(&self, hop: &BrokenHop) -> Option<Weighed> {
+        let id = self.trace.id.to_string();
+        let is_here = hop
+            .examples
+            .iter()
+            .any(|example| example.trace_id == id || example.fragment_trace_id.as_ref() == Some(&id));
+        (is_here && hop.cause != Cause::Late).then(|| (0.25, telemetry::of_hop(hop)))
     }
 
     /// Services by what they took longer than is usual; by what they took where nothing is.

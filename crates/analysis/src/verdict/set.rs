@@ -8,12 +8,15 @@
 //! changes. **Complexity.** Linear in spans, beyond what the modules take.
 
 use crate::Traces;
+use crate::broken::BrokenHop;
 use crate::hops::{self, HopChanges, Location, LocationKind};
 use crate::patterns::{self, Pattern, Severity};
+use crate::skew::Clocks;
 
 use super::profile::depth;
 use super::{
-    Confidence, Direction, Edge, Evidence, Kind, NamedAttribute, Verdict, Weighed, failures, one, words, work,
+    Confidence, Direction, Edge, Evidence, Kind, NamedAttribute, Verdict, Weighed, failures, one, telemetry, words,
+    work,
 };
 
 /// Fewer traces than this say nothing of a change.
@@ -34,17 +37,17 @@ pub(crate) struct Found<'a> {
     pub patterns: &'a [Pattern],
     /// … and before.
     pub patterns_before: &'a [Pattern],
-    /// All traces that were asked about: `now`, or with [`OTHERS`] both sides.
+    /// All traces that were asked about: `now`, or where there is no time before, both sides.
     pub all: &'a Traces,
-    /// What the traces to compare with are called: [`BEFORE`] or [`OTHERS`].
-    pub then: &'static str,
+    /// Hops that lose calls now …
+    pub broken: &'a [BrokenHop],
+    /// … and before.
+    pub broken_before: &'a [BrokenHop],
+    /// Clocks now …
+    pub clocks: &'a Clocks,
+    /// … and before; `None` where `before` is not another time but the other traces of the same.
+    pub clocks_before: Option<&'a Clocks>,
 }
-
-/// The traces to compare with are those of a time before.
-pub(crate) const BEFORE: &str = "before";
-
-/// The traces to compare with are those of the same time that are not in question.
-pub(crate) const OTHERS: &str = "in other requests";
 
 impl Found<'_> {
     /// Every candidate with its weight.
@@ -55,12 +58,19 @@ impl Found<'_> {
         };
         found.extend(self.hops.locations.iter().filter_map(|location| self.location(location)));
         found.extend(self.patterns.iter().filter_map(|pattern| self.pattern(pattern)));
+        found.extend(telemetry::broken(self));
+        found.extend(telemetry::clocks(self));
         found
     }
 
     /// True where there is no other time to compare with.
     pub fn is_alone(&self) -> bool {
-        self.then == OTHERS
+        self.clocks_before.is_none()
+    }
+
+    /// What the traces to compare with are called.
+    fn then(&self) -> &'static str {
+        if self.is_alone() { "in other requests" } else { "before" }
     }
 
     /// Mean duration of requests before, nanoseconds.
@@ -84,7 +94,7 @@ impl Found<'_> {
                 "This adds {} to the average request; {} is what it took {}.",
                 words::duration(added_ns),
                 words::duration(self.usual_ns()),
-                self.then
+                self.then()
             ),
             ..Evidence::default()
         });
@@ -163,7 +173,7 @@ impl Found<'_> {
                 callee,
                 words::duration(before.p50_ns as f64),
                 words::count(before.count, "call"),
-                self.then,
+                self.then(),
                 words::duration(now.p50_ns as f64),
                 words::count(now.count, "call"),
             );
@@ -202,10 +212,10 @@ impl Found<'_> {
                 "{} in the median, {} {}",
                 words::duration(slower.now_ns as f64),
                 words::duration(before as f64),
-                self.then
+                self.then()
             ),
             None => {
-                format!("{} in the median, and does not occur {}", words::duration(slower.now_ns as f64), self.then)
+                format!("{} in the median, and does not occur {}", words::duration(slower.now_ns as f64), self.then())
             }
         };
         let operation = slower.task.operation.clone();
@@ -318,7 +328,7 @@ impl Found<'_> {
             (true, _) => 1.1 + grave + share,
             (false, _) => share.min(0.5) * grave,
         };
-        Some((weight, of_pattern(pattern, is_new.then_some(self.then))))
+        Some((weight, of_pattern(pattern, is_new.then_some(self.then()))))
     }
 
     /// A span with these two ends: the call of a hop.
