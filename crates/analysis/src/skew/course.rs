@@ -3,6 +3,9 @@
 /// Movements that differ by less are the same.
 const MOVES_ALIKE_NS: f64 = 200_000.0;
 
+/// Breaks that are less apart than this, beside what they may be wrong by, may be the same.
+const SAME_BREAK_NS: f64 = 1e9;
+
 /// A straight piece. Times are nanoseconds since the first pair, offsets nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Piece {
@@ -66,19 +69,35 @@ impl Course {
         self.pieces.len() + usize::from(self.pieces.iter().any(|piece| piece.slope != 0.0))
     }
 
-    /// True when the difference to another course stays the same, as far as is known.
-    pub(super) fn moves_like(&self, other: &Course) -> bool {
-        let breaks = self.pieces.iter().chain(&other.pieces);
-        let (begin, end) = breaks.clone().fold((f64::INFINITY, f64::NEG_INFINITY), |(begin, end), piece| {
-            (begin.min(piece.from), end.max(piece.from + piece.from_error))
+    /// True when the difference to another course stays about the same until `end`.
+    pub(super) fn moves_like(&self, other: &Course, end: f64) -> bool {
+        let breaks: Vec<&Piece> = self.pieces[1..].iter().chain(&other.pieces[1..]).collect();
+        let begin = self.pieces[0].from.min(other.pieces[0].from);
+        let around = breaks.iter().flat_map(|piece| {
+            let margin = 2.0 * piece.from_error + SAME_BREAK_NS;
+            [piece.from - margin, piece.from + margin]
         });
-        let drift = self.pieces[0].slope - other.pieces[0].slope;
-        if drift.abs() > 2.0 * self.pieces[0].slope_error.hypot(other.pieces[0].slope_error) {
-            return false;
-        }
-        let error = breaks.map(|piece| piece.offset_error).fold(0.0, f64::max);
-        let step = |course: &Course| course.at(end) - course.at(begin - 1.0) - course.pieces[0].slope * (end - begin);
-        (step(self) - step(other)).abs() <= 4.0 * error + MOVES_ALIKE_NS
+        let times: Vec<f64> = around.chain([begin, end]).collect();
+        // A break that both have is not found at the same moment by both.
+        let calm =
+            |time: f64| breaks.iter().all(|piece| (piece.from - time).abs() >= 2.0 * piece.from_error + SAME_BREAK_NS);
+        let range = |of: &dyn Fn(f64) -> f64, only_calm: bool| {
+            let values = times.iter().filter(|time| !only_calm || calm(**time)).map(|time| of(*time));
+            let (least, most) =
+                values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+            (most - least).max(0.0)
+        };
+        let moves = range(&|time| self.at(time), false).max(range(&|time| other.at(time), false));
+        range(&|time| self.at(time) - other.at(time), true) <= MOVES_ALIKE_NS + moves / 10.0
+    }
+
+    /// How far off it may be at any time until `end`, two standard errors.
+    pub(super) fn error(&self, end: f64) -> f64 {
+        let errors = self.pieces.iter().enumerate().map(|(place, piece)| {
+            let until = self.pieces.get(place + 1).map_or(end, |next| next.from);
+            piece.offset_error.max(piece.offset_error + piece.slope_error * (until - piece.from) / 2.0)
+        });
+        errors.fold(0.0, f64::max)
     }
 
     pub(super) fn at(&self, time: f64) -> f64 {

@@ -57,6 +57,8 @@ pub(super) struct Pairs {
     pub pairs: Vec<Pair>,
     /// Nanoseconds since the Unix epoch that times count from.
     pub base_ns: u64,
+    /// Time of the last.
+    end: f64,
 }
 
 /// The coarsest resolution of a clock that is looked for: what runtimes have whose wall clock is not a fine one.
@@ -103,6 +105,7 @@ impl Pairs {
         }
         calls.sort_unstable_by(|one, two| one.0.cmp(&two.0).then(one.1.time.total_cmp(&two.1.time)));
         found.pairs = calls.iter().map(|(_, pair)| *pair).collect();
+        found.end = found.pairs.iter().map(|pair| pair.time).fold(0.0, f64::max);
         let mut first = 0;
         for run in calls.chunk_by(|one, two| one.0 == two.0) {
             let (caller, callee) = ((run[0].0 >> 32) as usize, (run[0].0 & 0xffff_ffff) as usize);
@@ -122,6 +125,11 @@ impl Pairs {
             found.edges.push(edge);
         }
         found
+    }
+
+    /// When the last of the calls began.
+    pub(super) fn end(&self) -> f64 {
+        self.end
     }
 
     pub(super) fn of_edge(&self, edge: &Edge) -> &[Pair] {

@@ -94,6 +94,7 @@ impl Placement {
         let mut placement =
             Self { clock: vec![NO_CLOCK; units], component: vec![usize::MAX; units], ..Self::default() };
         let typical = typical_delay(pairs);
+        let end = pairs.end();
         let mut seen = vec![false; units];
         for first in 0..units {
             if placement.clock[first] != NO_CLOCK || neighbours.at(first).is_empty() {
@@ -107,7 +108,7 @@ impl Placement {
             let clocks = placement.courses.len();
             placement.component(pairs, neighbours, start, typical);
             // Most clocks agree on another time than the start's: then the start is what is wrong.
-            if let Some(majority) = placement.majority(&members, clocks).filter(|_| !is_right(start)) {
+            if let Some(majority) = placement.majority(&members, clocks, end).filter(|_| !is_right(start)) {
                 let better = members.iter().copied().find(|unit| placement.clock[*unit] == majority).unwrap_or(start);
                 placement.courses.truncate(clocks);
                 placement.is_forced.truncate(clocks);
@@ -122,7 +123,7 @@ impl Placement {
 
     /// The clock that more than half of a component's units agree with, if that is not the first of its clocks: in offset
     /// and movement, else in movement alone. `None` also where the first is among those that agree.
-    fn majority(&self, members: &[usize], first: usize) -> Option<usize> {
+    fn majority(&self, members: &[usize], first: usize, end: f64) -> Option<usize> {
         let count = self.courses.len() - first;
         let mut followers = vec![0; count];
         members.iter().for_each(|unit| followers[self.clock[*unit] - first] += 1);
@@ -133,7 +134,7 @@ impl Placement {
             return Some(first + clock);
         }
         let alike = |one: usize| -> usize {
-            let moves_alike = |two: &usize| self.courses[first + one].moves_like(&self.courses[first + *two]);
+            let moves_alike = |two: &usize| self.courses[first + one].moves_like(&self.courses[first + *two], end);
             (0..count).filter(moves_alike).map(|two| followers[two]).sum()
         };
         if self.courses[first..].iter().all(Course::is_constant) || 2 * alike(0) > members.len() {
@@ -252,6 +253,9 @@ impl Placement {
         });
         let (up_tolerance, down_tolerance) =
             if calls { (edge.callee_step, edge.caller_step) } else { (edge.caller_step, edge.callee_step) };
+        // What was fitted is not known better than that.
+        let error = if course == theirs { 0.0 } else { course.error(pairs.end()) + theirs.error(pairs.end()) };
+        let (up_tolerance, down_tolerance) = (up_tolerance + error, down_tolerance + error);
         Samples { all: all.collect(), up_tolerance, down_tolerance, up_is_start: calls }
     }
 }

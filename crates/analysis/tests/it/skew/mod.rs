@@ -61,6 +61,70 @@ fn the_reference_is_what_most_agree_with_else_where_traces_begin_else_what_is_to
 }
 
 #[test]
+fn congestion_keeps_its_direction_whatever_the_clocks_do() {
+    // Request, answer; from the beginning, and from the middle on.
+    for (request, answer) in [(400.0, 0.0), (0.0, 400.0)] {
+        for since in [0.0, 30e9] {
+            for ahead in [0.0, 180.0] {
+                let skew = move |service: &str, _: f64| if service == "pricing" { ahead * MS } else { 0.0 };
+                let delay = move |caller: &str, _: &str, now: f64| {
+                    let is_congested = caller == "stock" && now >= since;
+                    if is_congested { (request * MS, answer * MS) } else { (0.0, 0.0) }
+                };
+                let clocks = estimate(&Shop { skew: &skew, delay: &delay, ..Shop::default() }.open());
+                let expected: &[&str] = if ahead == 0.0 { &[] } else { &["pricing"] };
+                assert_eq!(skewed(&clocks), expected, "{request} ms there, {answer} ms back, since {since}");
+                // The same hop with a clock that is wrong as well: the congestion began later, so both can be told.
+                let skew = move |service: &str, _: f64| if service == "stock-db" { 180.0 * MS } else { 0.0 };
+                let host = |service: &str| service.to_owned();
+                let traces = Shop { skew: &skew, delay: &delay, host: &host, ..Shop::default() }.open();
+                let clocks = estimate(&traces);
+                let found = row(&clocks, "stock-db");
+                let error = (found.offset_ns as f64 / MS - 180.0).abs();
+                // Where the answer always was slow by more than the clock is ahead, nothing shows that it is.
+                let is_told = since > 0.0 || request > 0.0;
+                let case = format!("{request} there, {answer} back, since {since}: {found:?}");
+                assert!(error < if since > 0.0 { 0.15 } else { 1.0 } || !is_told, "{case}");
+                assert!(error * MS <= found.uncertainty_ns.unwrap() as f64, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn drift_and_steps_are_found_where_and_when_they_are() {
+    for sign in [1.0, -1.0] {
+        for (ppm, since) in [(50.0, 0.0), (1000.0, 0.0), (1000.0, 20e9)] {
+            let skew = move |service: &str, now: f64| match service {
+                "pricing" => sign * ppm * 1e-6 * (now - since).max(0.0),
+                _ => 0.0,
+            };
+            let clocks = estimate(&Shop { skew: &skew, traces: 400, ..Shop::default() }.open());
+            let pricing = row(&clocks, "pricing");
+            assert_eq!(skewed(&clocks), ["pricing"]);
+            let error = pricing.drift_ppm - sign * ppm;
+            assert!(error.abs() < (0.1 * ppm).min(10.0), "{ppm}: {} ± {}", pricing.drift_ppm, pricing.drift_error_ppm);
+            assert!(pricing.steps.is_empty(), "{:?}", pricing.steps);
+        }
+        for (size, place) in [(20.0, 0.1), (20.0, 0.5), (20.0, 0.9), (3.0, 0.5), (180.0, 0.7)] {
+            let at = place * 300.0 * 200.0 * MS;
+            let skew = move |service: &str, now: f64| match service {
+                "stock" if now >= at => sign * size * MS,
+                _ => 0.0,
+            };
+            let clocks = estimate(&Shop { skew: &skew, ..Shop::default() }.open());
+            assert_eq!(skewed(&clocks), ["stock"]);
+            let stock = row(&clocks, "stock");
+            let [step] = stock.steps.as_slice() else { panic!("{size} ms at {place}: {:?}", stock.steps) };
+            assert!((step.by_ns as f64 - sign * size * MS).abs() < 0.2 * MS, "{step:?}");
+            let error = step.at.abs_diff(BASE_NS + at as u64);
+            assert!(error <= step.at_error_ns + 200_000_000 && step.at_error_ns < 1_000_000_000, "{error}: {step:?}");
+            assert!(stock.drift_ppm == 0.0 && clocks.violations_after <= 1, "{clocks:?}");
+        }
+    }
+}
+
+#[test]
 fn a_clock_that_drifts_and_is_set_right_now_and_then() {
     let sawtooth = |service: &str, now: f64| if service == "stock" { 200e-6 * (now % 40e9) } else { 0.0 };
     let clocks = estimate(&Shop { skew: &sawtooth, traces: 600, ..Shop::default() }.open());
@@ -124,6 +188,21 @@ fn a_single_call_is_corrected_by_what_causality_forces_and_no_more() {
             assert_eq!(bank.uncertainty_ns, Some(free as u64), "{case}");
         }
     }
+}
+
+#[test]
+fn one_trace_is_corrected_by_what_many_have_told() {
+    let skew = |service: &str, _: f64| if service == "stock-db" { 0.8 * MS } else { 0.0 };
+    let many = Shop { skew: &skew, ..Shop::default() }.open();
+    let one = Shop { skew: &skew, traces: 1, seed: 99, ..Shop::default() }.open();
+    assert!(estimate(&one).agree(), "an answer that is flushed late explains it as well");
+    let clocks = skew::for_trace(&one, &many, &Options::default());
+    for span in one.spans() {
+        let expected = if one.text(span.service) == "stock-db" { 0.8 } else { 0.0 };
+        assert!((clocks.correction_ns(span) as f64 / MS - expected).abs() < 0.2, "{}", clocks.correction_ns(span));
+    }
+    let other = call((0, 100), (10, 90));
+    assert_eq!(clocks.bound_to(&other).correction_ns(&other.spans()[1]), 0, "an unknown service");
 }
 
 #[test]
