@@ -24,7 +24,7 @@ function pathOf(spans) {
 
 const ms = (ns) => (ns >= 1e9 ? `${(ns / 1e9).toFixed(2)} s` : `${(ns / 1e6).toFixed(1)} ms`);
 
-const NOTHING = { hops: [], blame: [], clock_offsets: [], outliers: [], broken: [], patterns: [] };
+const NOTHING = { hops: [], blame: { places: { listed: [] } }, clock_offsets: [], outliers: [], broken: [], patterns: [] };
 
 export function explainTrace(t) {
   const least = t.spans.reduce((m, s) => Math.min(m, s.start), Infinity);
@@ -56,6 +56,9 @@ export function explainTrace(t) {
 
 const quantiles = (p50) => ({ count: 412, p50_ns: p50, p90_ns: p50 * 1.6, p99_ns: p50 * 3 });
 
+const share = (mean_ns, share, subject) => ({ ...subject, mean_ns, share, calls: 1.2, per_call_ns: mean_ns / 1.2, traces: 120 });
+const changed = (before, now, subject) => ({ ...subject, standing: 'both', before: { mean_ns: before, calls: 1, per_call_ns: before }, now: { mean_ns: now, calls: 1, per_call_ns: now }, change_ns: now - before, interval: { low: (now - before) * 0.8, high: (now - before) * 1.2 }, calls_ns: 0, per_call_ns: now - before, significant: true });
+
 /** What is said of a set: one thing of each kind. `count` is how many traces there are. */
 export function explainSet(count, filter) {
   if (count < 5) {
@@ -80,11 +83,8 @@ export function explainSet(count, filter) {
       { caller: 'payment', callee: 'card-provider', part: 'request', verdict: 'grew', shift_ns: 411e6, shift_low_ns: 395e6, shift_high_ns: 430e6, before: quantiles(1.3e6), now: quantiles(412e6), calls_before: 398, calls_now: 412 },
       { caller: 'gateway', callee: 'catalog', part: 'own', verdict: 'grew', shift_ns: 1.7e6, shift_low_ns: 1.2e6, shift_high_ns: 2.1e6, before: quantiles(3.1e6), now: quantiles(4.8e6), calls_before: 800, calls_now: 812 },
     ],
-    blame: [
-      { kind: 'network', edge: { caller: 'payment', callee: 'card-provider' }, direction: 'request', before_ns: 4e5, now_ns: 122e6, change_ns: 121.6e6, low_ns: 110e6, high_ns: 131e6 },
-      { kind: 'self', service: 'catalog', operation: 'GET /products', before_ns: 2e6, now_ns: 9e6, change_ns: 7e6, low_ns: 5e6, high_ns: 9e6 },
-      { kind: 'self', service: 'session-cache', operation: 'GET', before_ns: 3e6, now_ns: 1e6, change_ns: -2e6, low_ns: -3e6, high_ns: -1e6 },
-    ],
+    blame: { places: { listed: [share(122e6, 0.61, { caller: 'payment', callee: 'card-provider', direction: 'request' }), share(21e6, 0.11, { service: 'catalog', operation: 'GET /products' }), share(9e6, 0.05, { service: 'orders-db', operation: 'SELECT orders', statement: 'SELECT * FROM orders WHERE id = ?' })] } },
+    diff: { change_ns: 126e6, mix_ns: 0, places: { listed: [changed(4e5, 122e6, { caller: 'payment', callee: 'card-provider', direction: 'request' }), changed(2e6, 9e6, { service: 'catalog', operation: 'GET /products' }), { ...changed(3e6, 1e6, { service: 'session-cache', operation: 'GET' }), significant: false }] } },
     outliers: [{ filter: '{ resource.service.version = "3.2.0" }', kind: 'attribute', what: 'resource.service.version is 3.2.0 in 92 % of the slow requests and in 11 % of the others.', slow_share: 0.92, rest_share: 0.11, lift: 8.4, traces: 61 }],
     patterns: [{ kind: 'n-plus-one', severity: 'moderate', sentence: 'GET /products in catalog runs SELECT catalog 24 times, one after the other; one statement for all would save 38 ms.', traces: 80, of_traces: 120, win: { mean_ns: 38e6, share: 0.22 }, examples: [{ trace_id: '0'.repeat(29) + '200', span_ids: [] }] }],
     broken: [{ caller: 'gateway', callee: 'audit', cause: 'header_stripped', lost_share: 0.31, lost_calls: 37, sentence: 'gateway does not pass the context on to audit: 31 % of its calls begin traces of their own.', examples: [{ trace_id: '0'.repeat(29) + '404', span_id: '' }] }],

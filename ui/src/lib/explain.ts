@@ -77,19 +77,41 @@ export interface HopChange {
   calls_now: number;
 }
 
-/** What brings a difference: a place with the time that it adds to the average request. */
-export interface BlameRow {
-  kind: string;
+/** Time of the average request on its critical path. */
+export interface Side {
+  mean_ns: number;
+  calls: number;
+  per_call_ns: number;
+}
+
+/** What time belongs to: an operation of a service, or one way of a hop. */
+export interface Subject {
   service?: string;
   operation?: string;
-  edge?: Edge;
-  direction?: string;
+  caller?: string;
+  callee?: string;
+  direction?: 'request' | 'response';
   statement?: string;
-  before_ns: number;
-  now_ns: number;
+}
+
+export interface BlameShare extends Subject {
+  mean_ns: number;
+  share: number;
+  calls: number;
+  per_call_ns: number;
+  traces: number;
+}
+
+export interface BlameChange extends Subject {
+  standing: 'both' | 'new' | 'gone';
+  before: Side;
+  now: Side;
   change_ns: number;
-  low_ns?: number;
-  high_ns?: number;
+  interval?: { low: number; high: number };
+  /** Parts of the change: more or fewer calls, longer or shorter ones. */
+  calls_ns: number;
+  per_call_ns: number;
+  significant: boolean;
 }
 
 export interface Outlier {
@@ -141,7 +163,8 @@ export interface Explanation {
   ranking: Suspect[];
   critical_path: PathStep[];
   hops: HopChange[];
-  blame: BlameRow[];
+  blame: { places: { listed: BlameShare[] } };
+  diff?: { change_ns: number; mix_ns: number; places: { listed: BlameChange[] } };
   outliers: Outlier[];
   patterns: Pattern[];
   broken: BrokenHop[];

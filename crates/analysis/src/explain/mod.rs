@@ -11,6 +11,7 @@ mod path;
 
 use serde::Serialize;
 
+use crate::blame::{Blame, BlameDiff};
 use crate::broken::BrokenHop;
 use crate::hops::{HopChange, Location};
 use crate::outliers::Finding;
@@ -18,7 +19,7 @@ use crate::patterns::Pattern;
 use crate::rank::Suspect;
 use crate::skew::{ClockOffset, Clocks};
 use crate::verdict::{self, Verdict};
-use crate::{Trace, Traces, broken, hops, outliers, patterns, rank, skew};
+use crate::{Trace, Traces, blame, broken, hops, outliers, patterns, rank, skew};
 
 pub use path::PathStep;
 
@@ -61,6 +62,11 @@ pub struct Explanation {
     pub hops: Vec<HopChange>,
     /// The places that explain what changed between services.
     pub locations: Vec<Location>,
+    /// Where the time goes. Of a set in comparison: of the traces in question.
+    pub blame: Blame,
+    /// What changed of that, in parts that sum to the change of the mean request; of one trace nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<BlameDiff>,
     /// How far clocks are off.
     pub clock_offsets: Vec<ClockOffset>,
     /// What slow requests have in common that others have not.
@@ -102,6 +108,8 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
         completion_path,
         hops: Vec::new(),
         locations: Vec::new(),
+        blame: blame::of(&all.subset(|number| number == of)),
+        diff: None,
         clock_offsets: clocks.offsets().iter().filter(is_here).cloned().collect(),
         outliers: Vec::new(),
         broken,
@@ -147,6 +155,7 @@ fn compared(
         Some(_) => (patterns::find(before), broken::find(before, &broken::Options::default())),
         None => (Vec::new(), Vec::new()),
     };
+    let diff = blame::diff(before, now);
     let found = verdict::Found {
         now,
         before,
@@ -158,6 +167,7 @@ fn compared(
         broken_before: &broken_before,
         clocks,
         clocks_before,
+        diff: &diff,
     };
     let (verdict, also) = verdict::of_set(&found);
     let is_alone = clocks_before.is_none();
@@ -180,6 +190,8 @@ fn compared(
         completion_path: Vec::new(),
         hops: hops.changes,
         locations: hops.locations,
+        blame: blame::of(now),
+        diff: Some(diff),
         clock_offsets: clocks.offsets().to_vec(),
         outliers: outliers::find(now, before, &options),
         broken,

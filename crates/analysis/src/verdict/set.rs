@@ -8,6 +8,7 @@
 //! changes. **Complexity.** Linear in spans, beyond what the modules take.
 
 use crate::Traces;
+use crate::blame::{self, BlameDiff, Subject};
 use crate::broken::BrokenHop;
 use crate::hops::{self, HopChanges, Location, LocationKind};
 use crate::patterns::{self, Pattern, Severity};
@@ -24,6 +25,12 @@ pub const TRACES_MIN: usize = 5;
 
 /// What is added to the average request counts from this share of its time.
 const SHARE_MIN: f64 = 0.02;
+
+/// The mean request has to take this share longer for its parts to be told one by one …
+const DIFFERENCE_MIN: f64 = 0.05;
+
+/// … and a part has to make this share of it.
+const DIFFERENCE_PART: f64 = 0.3;
 
 /// What the modules found, and in what.
 pub(crate) struct Found<'a> {
@@ -47,6 +54,8 @@ pub(crate) struct Found<'a> {
     pub clocks: &'a Clocks,
     /// … and before; `None` where `before` is not another time but the other traces of the same.
     pub clocks_before: Option<&'a Clocks>,
+    /// What changed of where the time goes.
+    pub diff: &'a BlameDiff,
 }
 
 impl Found<'_> {
@@ -57,6 +66,7 @@ impl Found<'_> {
             false => failures::found(self.before, self.now),
         };
         found.extend(self.hops.locations.iter().filter_map(|location| self.location(location)));
+        found.extend(self.difference(&found));
         found.extend(self.patterns.iter().filter_map(|pattern| self.pattern(pattern)));
         found.extend(telemetry::broken(self));
         found.extend(telemetry::clocks(self));
@@ -106,6 +116,40 @@ impl Found<'_> {
             false => share,
         };
         Some((weight, verdict))
+    }
+
+    /// What the change of the mean request consists of, where no place was found that explains it.
+    fn difference(&self, found: &[Weighed]) -> Option<Weighed> {
+        let within_ns = self.diff.change_ns - self.diff.mix_ns;
+        let share = within_ns / self.usual_ns();
+        if self.is_alone() || share < DIFFERENCE_MIN {
+            return None;
+        }
+        let most = self.diff.places.listed.iter().find(|change| change.significant && change.beyond_mix_ns() > 0.0)?;
+        let (service, edge, operation, direction) = match &most.subject {
+            Subject::Operation { service, operation } => (Some(service.clone()), None, Some(operation.clone()), None),
+            Subject::Edge { caller, callee, direction } => {
+                let direction = direction.map(|direction| match direction {
+                    blame::Direction::Request => Direction::Request,
+                    blame::Direction::Response => Direction::Response,
+                });
+                (None, Some(Edge { caller: caller.clone(), callee: callee.clone() }), None, direction)
+            }
+            Subject::Statement { service, .. } | Subject::Service { service } => {
+                (Some(service.clone()), None, None, None)
+            }
+        };
+        let known = |verdict: &Verdict| {
+            (service.is_some() && verdict.service == service) || (edge.is_some() && verdict.edge == edge)
+        };
+        if found.iter().any(|(_, verdict)| known(verdict)) || most.beyond_mix_ns() < within_ns * DIFFERENCE_PART {
+            return None;
+        }
+        let kind = if edge.is_some() { Kind::Network } else { Kind::SlowOperation };
+        let mut verdict = Verdict::new(kind, Confidence::Medium, most.sentence.clone());
+        (verdict.service, verdict.edge, verdict.operation, verdict.direction) = (service, edge, operation, direction);
+        verdict.cost_ns = Some(most.beyond_mix_ns());
+        Some((0.7 + share.min(1.0) * 0.3, verdict))
     }
 
     fn confidence(location: &Location) -> Confidence {
