@@ -33,19 +33,20 @@ pub struct Evidence {
 }
 
 /// The sentence for a change.
-pub fn evidence(changes: &Changes, before: &Times, now: &Times, what: What, bits: f64) -> Evidence {
+pub fn evidence(changes: &Changes, before: &Times, now: (&Times, usize), what: What, bits: f64) -> Evidence {
     match what {
         What::Time(place) => time(changes, before, now, place, bits),
         What::Path(number) => path(changes, number, bits),
     }
 }
 
-fn time(changes: &Changes, before: &Times, now: &Times, place: usize, bits: f64) -> Evidence {
+fn time(changes: &Changes, before: &Times, now: (&Times, usize), place: usize, bits: f64) -> Evidence {
+    let (before, now) = (before.since(place, 0), now.0.since(place, now.1));
     let names = changes.names;
-    let (was, is) = (median(before.of(place)), median(now.of(place)));
-    let usual = f64::from(percentile(before.of(place), 0.95));
-    let above = now.of(place).iter().filter(|time| f64::from(**time) > usual).count();
-    let part = 100.0 * above as f64 / now.of(place).len().max(1) as f64;
+    let (was, is) = (median(before), median(now));
+    let usual = f64::from(percentile(before, 0.95));
+    let above = now.iter().filter(|time| f64::from(**time) > usual).count();
+    let part = 100.0 * above as f64 / now.len().max(1) as f64;
     let figures = format!(
         "{} → {} at the median, {part:.0} % of calls above the 95th percentile before",
         duration(was),
@@ -75,7 +76,7 @@ fn time(changes: &Changes, before: &Times, now: &Times, place: usize, bits: f64)
             )
         }
     };
-    let (calls_before, calls_now) = (before.of(place).len(), now.of(place).len());
+    let (calls_before, calls_now) = (before.len(), now.len());
     Evidence { kind, text, bits, operation, edge, before: was, now: is, calls_before, calls_now }
 }
 
@@ -134,8 +135,8 @@ fn path(changes: &Changes, number: usize, bits: f64) -> Evidence {
         edge,
         before: lost_before,
         now: lost_now,
-        calls_before: surprise.before as usize,
-        calls_now: surprise.now as usize,
+        calls_before: surprise.before,
+        calls_now: surprise.now,
     }
 }
 

@@ -18,15 +18,27 @@ mod surprises;
 mod suspects;
 mod times;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 pub use evidence::Evidence;
 
-use crate::traces::Traces;
+use crate::traces::{Text, Traces};
+use flows::Steps;
 use names::{Names, View};
+use surprises::Surprises;
+use suspects::{Case, Changes};
+use times::{Places, Times};
 
 /// Score from which a suspect is worth a look: what changes between two fault-free times stays below.
 pub const SCORE_MIN: f64 = 2.0;
+
+/// Into how many parts the time of `now` is cut at most, to find when a fault began: before some part, or before all.
+const PARTS_MAX: usize = 4;
+
+/// Traces of `now` for each such part.
+const PART_TRACES_MIN: usize = 15;
 
 /// Sentences for each suspect.
 const EVIDENCE_MAX: usize = 5;
@@ -84,42 +96,51 @@ pub struct Suspect {
 /// Ranks the services of `now` by how much of what changed since `normal` is their own doing, most first.
 pub fn rank(normal: &Traces, now: &Traces) -> Vec<Suspect> {
     let mut names = Names::default();
-    let (before, after) = (names.view(normal), names.view(now));
-    let mut places = times::Places::default();
-    let (times_before, times_now) =
-        (times::Times::collect(&before, &mut places), times::Times::collect(&after, &mut places));
-    let shifts = shifts::shifts(&places, &times_before, &times_now, floor_ns(&before));
-    let mut steps = flows::Steps::default();
+    let parts = (now.traces().len() / PART_TRACES_MIN).clamp(1, PARTS_MAX);
+    let (before, after) = (names.view(normal, 1), names.view(now, parts));
+    let mut places = Places::default();
+    let (times_before, times_now) = (Times::collect(&before, &mut places), Times::collect(&after, &mut places));
+    let floor_ns = floor_ns(&before);
+    let moments_before = shifts::moments(&places, &times_before, 1, floor_ns);
+    let moments_now = shifts::moments(&places, &times_now, parts, floor_ns);
+
+    let mut steps = Steps::default();
     let records = !normal.logs().is_empty() && !now.logs().is_empty();
     steps.note_writers(&before);
     steps.note_writers(&after);
     let (flows_before, flows_now) = (steps.collect(&before, &names, records), steps.collect(&after, &names, records));
-    let surprises = surprises::surprises(&names, &steps, &flows_before, &flows_now, &after);
-    let changes =
-        suspects::Changes { names: &names, places: &places, shifts: &shifts, steps: &steps, surprises: &surprises };
-    let mut suspects: Vec<Suspect> = suspects::cases(&changes)
-        .into_iter()
-        .map(|(service, case)| {
-            let evidence: Vec<Evidence> = case
-                .clues
-                .iter()
-                .take(EVIDENCE_MAX)
-                .map(|clue| evidence::evidence(&changes, &times_before, &times_now, clue.what, clue.bits))
-                .collect();
-            let first = evidence.first();
-            Suspect {
-                service: names.text(service).to_owned(),
-                operation: first.and_then(|first| first.operation.clone()),
-                edge: first.and_then(|first| first.edge.clone()),
-                kind: first.map_or(Kind::Latency, |first| first.kind),
-                score: case.score(),
-                evidence,
-                parts: case.parts,
+    let counted = Surprises::count(&names, &steps, &flows_before, &flows_now, &after);
+
+    let mut found: BTreeMap<Text, Suspect> = BTreeMap::new();
+    for (part, moments_now) in moments_now.iter().enumerate() {
+        let shifts = shifts::shifts(&moments_before[0], moments_now);
+        let surprises = counted.since(part);
+        let changes = Changes { names: &names, places: &places, shifts: &shifts, steps: &steps, surprises: &surprises };
+        for (service, case) in suspects::cases(&changes) {
+            if found.get(&service).is_none_or(|known| known.score < case.score()) {
+                found.insert(service, suspect(&changes, service, &case, &times_before, (&times_now, part)));
             }
-        })
-        .collect();
+        }
+    }
+    let mut suspects: Vec<Suspect> = found.into_values().collect();
     suspects.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
     suspects
+}
+
+fn suspect(changes: &Changes, service: Text, case: &Case, before: &Times, now: (&Times, usize)) -> Suspect {
+    let clues = case.clues.iter().filter(|clue| clue.bits > 0.0).take(EVIDENCE_MAX);
+    let evidence: Vec<Evidence> =
+        clues.map(|clue| evidence::evidence(changes, before, now, clue.what, clue.bits)).collect();
+    let first = evidence.first();
+    Suspect {
+        service: changes.names.text(service).to_owned(),
+        operation: first.and_then(|first| first.operation.clone()),
+        edge: first.and_then(|first| first.edge.clone()),
+        kind: first.map_or(Kind::Latency, |first| first.kind),
+        score: case.score(),
+        parts: case.parts,
+        evidence,
+    }
 }
 
 /// A change of time that nobody would notice, nanoseconds.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use crate::traces::{NO_SPAN, Text, Texts, Traces};
+use crate::traces::{NO_SPAN, Text, Texts, Trace, Traces};
 
 /// An operation of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +32,12 @@ pub struct View<'a> {
     pub entry: Vec<u32>,
     /// For spans that only call another process: the span over there. Else [`NO_SPAN`].
     pub callee: Vec<u32>,
+    /// Into how many parts of about as many traces each the time of the traces is cut.
+    pub parts: usize,
+    /// Part of each trace.
+    part_of_trace: Vec<u8>,
+    /// Trace of each span.
+    trace_of: Vec<u32>,
     /// Texts of the traces as texts of [`Names`].
     texts: Vec<Text>,
 }
@@ -45,8 +51,8 @@ impl Names {
         self.operations[number as usize]
     }
 
-    /// Numbers everything in some traces.
-    pub fn view<'a>(&mut self, traces: &'a Traces) -> View<'a> {
+    /// Numbers everything in some traces, and cuts their time into parts.
+    pub fn view<'a>(&mut self, traces: &'a Traces, parts: usize) -> View<'a> {
         let texts: Vec<Text> =
             (0..traces.texts().len() as u32).map(|text| self.texts.number(traces.text(Text(text)))).collect();
         let known = |text: Text| texts.get(text.0 as usize).copied().unwrap_or(Text::EMPTY);
@@ -66,7 +72,11 @@ impl Names {
             operation.push(number);
         }
         let (entry, callee) = places(traces);
-        View { traces, operation, entry, callee, texts }
+        let mut trace_of = Vec::with_capacity(traces.spans().len());
+        for (number, trace) in traces.traces().iter().enumerate() {
+            trace_of.extend(trace.spans().map(|_| number as u32));
+        }
+        View { traces, operation, entry, callee, parts, part_of_trace: parts_of(traces, parts), trace_of, texts }
     }
 }
 
@@ -74,6 +84,11 @@ impl View<'_> {
     /// A text of the traces as a text of [`Names`].
     pub fn text(&self, text: Text) -> Text {
         self.texts.get(text.0 as usize).copied().unwrap_or(Text::EMPTY)
+    }
+
+    /// The part of time that a span's trace begins in.
+    pub fn part(&self, span: usize) -> u8 {
+        self.part_of_trace[self.trace_of[span] as usize]
     }
 
     /// True when the second span, a child of the first, runs in another process.
@@ -85,6 +100,16 @@ impl View<'_> {
 fn is_remote(traces: &Traces, parent: usize, child: usize) -> bool {
     let (parent, child) = (&traces.spans()[parent], &traces.spans()[child]);
     parent.service != child.service || (parent.is_outgoing() && child.is_incoming())
+}
+
+/// Part of each trace by its begin: parts hold about as many traces each.
+fn parts_of(traces: &Traces, parts: usize) -> Vec<u8> {
+    let begin = |trace: &Trace| traces.spans_of(trace).iter().map(|span| span.start_ns).min().unwrap_or(0);
+    let begins: Vec<u64> = traces.traces().iter().map(begin).collect();
+    let mut sorted = begins.clone();
+    sorted.sort_unstable();
+    let cuts: Vec<u64> = (1..parts).map(|part| sorted.get(sorted.len() * part / parts).copied().unwrap_or(0)).collect();
+    begins.iter().map(|begin| cuts.iter().take_while(|cut| *cut <= begin).count() as u8).collect()
 }
 
 /// Entry and callee of every span.
@@ -111,7 +136,8 @@ fn places(traces: &Traces) -> (Vec<u32>, Vec<u32>) {
     }
     for (number, span) in spans.iter().enumerate() {
         // A server that forwards everything still works; a client does nothing but call.
-        let calls = span.is_outgoing() || (!span.is_incoming() && span.parent != NO_SPAN && !local_children[number]);
+        let entered = entry[number] as usize == number;
+        let calls = span.is_outgoing() || (!span.is_incoming() && !entered && !local_children[number]);
         if !calls || span.is_producer() {
             callee[number] = NO_SPAN;
         }

@@ -29,20 +29,21 @@ pub enum Place {
     Reply { caller: u32, callee: u32 },
 }
 
-/// Times of every place on one side.
-#[derive(Debug, Default)]
-pub struct Times {
-    /// Times in nanoseconds, those of a place together.
-    values: Vec<f32>,
-    /// Where a place's times begin; one more than there are places.
-    starts: Vec<usize>,
-}
-
 /// The places of both sides.
 #[derive(Debug, Default)]
 pub struct Places {
     places: Vec<Place>,
     numbers: HashMap<Place, u32, RandomState>,
+}
+
+/// Times of every place on one side, by part of its time.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// Times in nanoseconds, those of a place and part together.
+    values: Vec<f32>,
+    /// Where the times of a place and part begin; one more than there are.
+    starts: Vec<usize>,
+    parts: usize,
 }
 
 impl Places {
@@ -65,9 +66,19 @@ impl Places {
 }
 
 impl Times {
-    /// Times of a place, in order of their traces.
-    pub fn of(&self, place: usize) -> &[f32] {
-        match (self.starts.get(place), self.starts.get(place + 1)) {
+    /// Times of a place from a part on, those of a part in order of their traces.
+    pub fn since(&self, place: usize, part: usize) -> &[f32] {
+        let (first, end) = (place * self.parts + part, (place + 1) * self.parts);
+        match (self.starts.get(first), self.starts.get(end)) {
+            (Some(start), Some(end)) => &self.values[*start..*end],
+            _ => &[],
+        }
+    }
+
+    /// Times of a place within one part.
+    pub fn within(&self, place: usize, part: usize) -> &[f32] {
+        let at = place * self.parts + part;
+        match (self.starts.get(at), self.starts.get(at + 1)) {
             (Some(start), Some(end)) => &self.values[*start..*end],
             _ => &[],
         }
@@ -78,46 +89,61 @@ impl Times {
         let spans = view.traces.spans();
         let own = own_times(view);
         let mut visits = vec![0_u64; spans.len()];
-        let mut found: Vec<(u32, f32)> = Vec::with_capacity(spans.len() * 2);
-        for number in (0..spans.len()).filter(|number| spans[*number].timed) {
-            if view.callee[number] == NO_SPAN {
-                let operation = view.operation[number];
-                visits[view.entry[number] as usize] += own[number];
-                found.push((places.number(Place::Own { operation }), own[number] as f32));
+        let mut found: Vec<(u32, u8, f32)> = Vec::with_capacity(spans.len() * 2);
+        let mut by_operation: Vec<(u32, u32)> = Vec::new();
+        let mut of_operation = |places: &mut Places, operation: u32| {
+            let at = operation as usize;
+            if at >= by_operation.len() {
+                by_operation.resize(at + 1, (u32::MAX, u32::MAX));
             }
+            if by_operation[at].0 == u32::MAX {
+                by_operation[at] = (places.number(Place::Own { operation }), places.number(Place::Visit { operation }));
+            }
+            by_operation[at]
+        };
+        for number in (0..spans.len()).filter(|number| spans[*number].timed && view.callee[*number] == NO_SPAN) {
+            visits[view.entry[number] as usize] += own[number];
+            let (place, _) = of_operation(places, view.operation[number]);
+            found.push((place, view.part(number), own[number] as f32));
         }
+        let mut hops: HashMap<(u32, u32), (u32, u32), RandomState> = HashMap::default();
         for (number, span) in spans.iter().enumerate().filter(|(_, span)| span.timed) {
-            let (operation, callee) = (view.operation[number], view.callee[number] as usize);
+            let (operation, callee, part) = (view.operation[number], view.callee[number] as usize, view.part(number));
             if let Some(there) = spans.get(callee).filter(|there| there.timed) {
-                let to = view.operation[callee];
+                let key = (operation, view.operation[callee]);
+                let (hop, reply) = *hops.entry(key).or_insert_with(|| {
+                    let (caller, callee) = key;
+                    (places.number(Place::Hop { caller, callee }), places.number(Place::Reply { caller, callee }))
+                });
                 let way = span.duration_ns().saturating_sub(there.duration_ns());
-                found.push((places.number(Place::Hop { caller: operation, callee: to }), way as f32));
-                let reply = span.duration_ns().min(way + visits[callee]);
-                found.push((places.number(Place::Reply { caller: operation, callee: to }), reply as f32));
-            } else if view.entry[number] as usize == number {
-                found.push((places.number(Place::Visit { operation }), visits[number] as f32));
+                found.push((hop, part, way as f32));
+                found.push((reply, part, span.duration_ns().min(way + visits[callee]) as f32));
+            } else if view.entry[number] as usize == number && view.callee[number] == NO_SPAN {
+                let (_, place) = of_operation(places, operation);
+                found.push((place, part, visits[number] as f32));
             }
         }
-        grouped(&found, places.len())
+        grouped(&found, places.len(), view.parts)
     }
 }
 
-/// Counting sort by place.
-fn grouped(found: &[(u32, f32)], places: usize) -> Times {
-    let mut starts = vec![0_usize; places + 1];
-    for (place, _) in found {
-        starts[*place as usize + 1] += 1;
+/// Counting sort by place and part.
+fn grouped(found: &[(u32, u8, f32)], places: usize, parts: usize) -> Times {
+    let mut starts = vec![0_usize; places * parts + 1];
+    let at = |place: u32, part: u8| place as usize * parts + part as usize;
+    for (place, part, _) in found {
+        starts[at(*place, *part) + 1] += 1;
     }
-    for place in 0..places {
-        starts[place + 1] += starts[place];
+    for group in 0..places * parts {
+        starts[group + 1] += starts[group];
     }
     let (mut next, mut values) = (starts.clone(), vec![0.0; found.len()]);
-    for (place, value) in found {
-        let at = &mut next[*place as usize];
+    for (place, part, value) in found {
+        let at = &mut next[at(*place, *part)];
         values[*at] = *value;
         *at += 1;
     }
-    Times { values, starts }
+    Times { values, starts, parts }
 }
 
 /// The own time of every span, nanoseconds.
@@ -130,24 +156,19 @@ fn own_times(view: &View) -> Vec<u64> {
     for (number, span) in spans.iter().enumerate() {
         busy.clear();
         busy.extend(traces.children(number).map(|child| (spans[child].start_ns, spans[child].end_ns)));
-        let local = !span.is_outgoing() && !span.is_incoming() && span.parent != NO_SPAN;
-        if local {
+        if !span.is_outgoing() && !span.is_incoming() && span.parent != NO_SPAN {
             if calls_of != span.parent {
                 calls_of = span.parent;
                 calls.clear();
                 let siblings = traces.children(span.parent as usize);
                 calls.extend(siblings.filter(|at| is_call(view, *at)).take(SIBLING_CALLS_MAX).map(|at| at as u32));
             }
-            let beside = calls.iter().map(|call| *call as usize).filter(|call| *call != number);
             let children = busy.len();
-            busy.extend(
-                beside
-                    .map(|call| &spans[call])
-                    .filter(|call| {
-                        call.service == span.service && call.start_ns < span.end_ns && call.end_ns > span.start_ns
-                    })
-                    .map(|call| (call.start_ns, call.end_ns)),
-            );
+            let beside =
+                calls.iter().map(|call| *call as usize).filter(|call| *call != number).map(|call| &spans[call]);
+            let beside = beside.filter(|call| call.service == span.service);
+            let overlapping = beside.filter(|call| call.start_ns < span.end_ns && call.end_ns > span.start_ns);
+            busy.extend(overlapping.map(|call| (call.start_ns, call.end_ns)));
             if busy.len() > children {
                 busy.sort_unstable();
             }
