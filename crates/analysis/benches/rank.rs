@@ -78,7 +78,7 @@ fn traces(slow: Option<u64>) -> Traces {
 }
 
 fn main() {
-    let (normal, now) = (traces(None), traces(Some(13)));
+    let (normal, now) = (traces(None), traces(Some(15)));
     let (mut best, mut top) = (f64::INFINITY, String::new());
     for _ in 0..7 {
         let start = Instant::now();

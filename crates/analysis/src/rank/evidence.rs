@@ -41,11 +41,11 @@ pub fn evidence(changes: &Changes, before: &Times, now: (&Times, usize), what: W
 }
 
 fn time(changes: &Changes, before: &Times, now: (&Times, usize), place: usize, bits: f64) -> Evidence {
+    let usual = before.quantile(place, 0, 0.95);
+    let (was, is) = (f64::from(before.quantile(place, 0, 0.5)), f64::from(now.0.quantile(place, now.1, 0.5)));
     let (before, now) = (before.since(place, 0), now.0.since(place, now.1));
     let names = changes.names;
-    let (was, is) = (median(before), median(now));
-    let usual = f64::from(percentile(before, 0.95));
-    let above = now.iter().filter(|time| f64::from(**time) > usual).count();
+    let above = now.iter().filter(|time| **time > usual).count();
     let part = 100.0 * above as f64 / now.len().max(1) as f64;
     let figures = format!(
         "{} → {} at the median, {part:.0} % of calls above the 95th percentile before",
@@ -138,19 +138,6 @@ fn path(changes: &Changes, number: usize, bits: f64) -> Evidence {
         calls_before: surprise.before,
         calls_now: surprise.now,
     }
-}
-
-fn median(values: &[f32]) -> f64 {
-    f64::from(percentile(values, 0.5))
-}
-
-fn percentile(values: &[f32], part: f64) -> f32 {
-    let mut values = values.to_vec();
-    if values.is_empty() {
-        return 0.0;
-    }
-    let at = ((values.len() - 1) as f64 * part).round() as usize;
-    *values.select_nth_unstable_by(at, f32::total_cmp).1
 }
 
 /// A duration for people.

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 
 use super::names::{Names, View};
 use crate::logs;
-use crate::traces::{LogSource, NO_SPAN, Text};
+use crate::traces::{Log, LogSource, NO_SPAN, Text};
 
 /// What may come in a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,7 +113,7 @@ impl Steps {
         number
     }
 
-    /// Takes the steps of all spans; those of records only where both sides have records.
+    /// Takes the steps of all spans; those of log records only if asked to, those of spans' own events always.
     pub fn collect(&mut self, view: &View, names: &Names, records: bool) -> Flows {
         let (traces, spans) = (view.traces, view.traces.spans());
         let mut flows =
@@ -122,7 +122,7 @@ impl Steps {
         let mut written: Vec<(u32, u64, u32)> = Vec::new();
         for trace in traces.traces() {
             written.clear();
-            for log in traces.logs_of(trace).iter().filter(|log| records && log.span != NO_SPAN) {
+            for log in traces.logs_of(trace).iter().filter(|log| counts(log, records)) {
                 let site = view.text(log.site);
                 let mut severity = log.severity;
                 if severity == 0 {
@@ -173,8 +173,8 @@ impl Steps {
     }
 
     /// Notes which operations write records.
-    pub fn note_writers(&mut self, view: &View) {
-        let spans = view.traces.logs().iter().filter(|log| log.span != NO_SPAN).map(|log| log.span as usize);
+    pub fn note_writers(&mut self, view: &View, records: bool) {
+        let spans = view.traces.logs().iter().filter(|log| counts(log, records)).map(|log| log.span as usize);
         self.writing.extend(spans.map(|span| view.operation[span]));
     }
 
@@ -195,6 +195,11 @@ impl Steps {
         steps.push(Taken { step: self.number(Step { operation, from, to }), child: NO_SPAN, after: last });
         last
     }
+}
+
+/// Whether a record makes steps: log records only if asked for, events of spans always.
+fn counts(log: &Log, records: bool) -> bool {
+    log.span != NO_SPAN && (records || log.source == LogSource::Event)
 }
 
 fn event_of(view: &View, parent: usize, child: usize) -> Event {

@@ -12,6 +12,7 @@
 
 mod evidence;
 mod flows;
+mod instances;
 mod names;
 mod shifts;
 mod surprises;
@@ -24,21 +25,28 @@ use serde::Serialize;
 
 pub use evidence::Evidence;
 
-use crate::traces::{Text, Traces};
+use crate::traces::{LogSource, Text, Traces};
 use flows::Steps;
+use instances::Spread;
 use names::{Names, View};
 use surprises::Surprises;
 use suspects::{Case, Changes};
 use times::{Places, Times};
 
 /// Score from which a suspect is worth a look: what changes between two fault-free times stays below.
-pub const SCORE_MIN: f64 = 2.0;
+pub const SCORE_MIN: f64 = 1.25;
 
 /// Into how many parts the time of `now` is cut at most, to find when a fault began: before some part, or before all.
 const PARTS_MAX: usize = 4;
 
 /// Traces of `now` for each such part.
 const PART_TRACES_MIN: usize = 15;
+
+/// Bits by which a place has slowed down for sure, if what comes after is to be put down to it.
+const SLOWED_BITS_MIN: f64 = 1.0;
+
+/// Suspects whose instances are compared.
+const INSTANCES_OF_MAX: usize = 3;
 
 /// Sentences for each suspect.
 const EVIDENCE_MAX: usize = 5;
@@ -82,6 +90,9 @@ pub struct Suspect {
     /// The edge that changed most, where the way is slow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edge: Option<Edge>,
+    /// The instance that the change is limited to, or the only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// What kind of change speaks most against it.
     pub kind: Kind,
     /// How much speaks against it, bits; below [`SCORE_MIN`] nothing to speak of.
@@ -105,26 +116,48 @@ pub fn rank(normal: &Traces, now: &Traces) -> Vec<Suspect> {
     let moments_now = shifts::moments(&places, &times_now, parts, floor_ns);
 
     let mut steps = Steps::default();
-    let records = !normal.logs().is_empty() && !now.logs().is_empty();
-    steps.note_writers(&before);
-    steps.note_writers(&after);
+    // One side may have been exported without its log records; events come with their spans.
+    let has_records = |traces: &Traces| traces.logs().iter().any(|log| log.source == LogSource::Record);
+    let records = has_records(normal) && has_records(now);
+    steps.note_writers(&before, records);
+    steps.note_writers(&after, records);
     let (flows_before, flows_now) = (steps.collect(&before, &names, records), steps.collect(&after, &names, records));
     let counted = Surprises::count(&names, &steps, &flows_before, &flows_now, &after);
 
-    let mut found: BTreeMap<Text, Suspect> = BTreeMap::new();
+    let mut found: BTreeMap<Text, (Suspect, Option<Spread>)> = BTreeMap::new();
     for (part, moments_now) in moments_now.iter().enumerate() {
         let shifts = shifts::shifts(&moments_before[0], moments_now);
-        let surprises = counted.since(part);
+        let usual = slowed(&shifts, &places, &times_before);
+        let is_slow = |span: usize| {
+            let (place, time) = times_now.spans[span];
+            usual.get(place as usize).is_some_and(|usual| time > *usual)
+        };
+        let surprises = counted.since(part, (!usual.is_empty()).then_some(&is_slow));
         let changes = Changes { names: &names, places: &places, shifts: &shifts, steps: &steps, surprises: &surprises };
         for (service, case) in suspects::cases(&changes) {
-            if found.get(&service).is_none_or(|known| known.score < case.score()) {
-                found.insert(service, suspect(&changes, service, &case, &times_before, (&times_now, part)));
+            if found.get(&service).is_none_or(|(known, _)| known.score < case.score()) {
+                let suspect = suspect(&changes, service, &case, &times_before, (&times_now, part));
+                let clue = case.clues.first().map(|clue| Spread::of(&changes, &times_before, clue.what));
+                found.insert(service, (suspect, clue));
             }
         }
     }
-    let mut suspects: Vec<Suspect> = found.into_values().collect();
-    suspects.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
-    suspects
+    let mut suspects: Vec<(Suspect, Option<Spread>)> = found.into_values().collect();
+    suspects.sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
+    for (suspect, spread) in suspects.iter_mut().take(INSTANCES_OF_MAX) {
+        suspect.instance = spread.as_ref().and_then(|spread| spread.instance(&after, &times_now, &flows_now));
+    }
+    suspects.into_iter().map(|(suspect, _)| suspect).collect()
+}
+
+/// Of each place, the time from which a span of it is slow: infinite unless the place has slowed down. Empty if none has.
+fn slowed(shifts: &[shifts::Shift], places: &Places, before: &Times) -> Vec<f32> {
+    let slow = |place: usize| shifts[place].sure >= SLOWED_BITS_MIN;
+    if !(0..places.len()).any(slow) {
+        return Vec::new();
+    }
+    let usual = |place| if slow(place) { before.quantile(place, 0, 0.99) } else { f32::INFINITY };
+    (0..places.len()).map(usual).collect()
 }
 
 fn suspect(changes: &Changes, service: Text, case: &Case, before: &Times, now: (&Times, usize)) -> Suspect {
@@ -136,6 +169,7 @@ fn suspect(changes: &Changes, service: Text, case: &Case, before: &Times, now: (
         service: changes.names.text(service).to_owned(),
         operation: first.and_then(|first| first.operation.clone()),
         edge: first.and_then(|first| first.edge.clone()),
+        instance: None,
         kind: first.map_or(Kind::Latency, |first| first.kind),
         score: case.score(),
         parts: case.parts,

@@ -129,7 +129,8 @@ impl<'a> Surprises<'a> {
     }
 
     /// All states whose steps changed for sure since a part of time, in no particular order.
-    pub fn since(&self, part: usize) -> Vec<Surprise> {
+    /// What a span does after a child that is `slow` now is that child's surprise too: a timeout, a retry.
+    pub fn since(&self, part: usize, slow: Option<&dyn Fn(usize) -> bool>) -> Vec<Surprise> {
         let counts: Vec<(u32, u32)> = (0..self.steps.len())
             .map(|step| (self.before[step], self.parts[part..].iter().map(|part| part[step]).sum()))
             .collect();
@@ -152,9 +153,9 @@ impl<'a> Surprises<'a> {
             })
             .collect();
         let inherits = |step: usize| bits[step] >= INHERITED_BITS_MIN && passes_on[self.state_of[step] as usize];
-        if (0..self.steps.len()).any(inherits) {
+        if slow.is_some() || (0..self.steps.len()).any(inherits) {
             since.iter_mut().for_each(|state| state.sum = 0.0);
-            self.add_up(part, &bits, &passes_on, &mut since);
+            self.add_up(part, &bits, &passes_on, slow, &mut since);
         }
         (0..self.states.len()).filter_map(|state| self.conclude(state, &since[state], &counts)).collect()
     }
@@ -186,7 +187,14 @@ impl<'a> Surprises<'a> {
     }
 
     /// Adds up each span's surprise by state, without what it inherits.
-    fn add_up(&self, part: usize, bits: &[f64], passes_on: &[bool], since: &mut [Since]) {
+    fn add_up(
+        &self,
+        part: usize,
+        bits: &[f64],
+        passes_on: &[bool],
+        slow: Option<&dyn Fn(usize) -> bool>,
+        since: &mut [Since],
+    ) {
         let mut surprising = vec![false; self.view.traces.spans().len()];
         let mut here: Vec<(u32, f64)> = Vec::new();
         for span in (0..surprising.len()).rev().filter(|span| self.view.part(*span) as usize >= part) {
@@ -215,7 +223,7 @@ impl<'a> Surprises<'a> {
                     None => {}
                 }
             }
-            surprising[span] = surprises || first != NO_SPAN;
+            surprising[span] = surprises || first != NO_SPAN || slow.is_some_and(|slow| slow(span));
             here.iter().for_each(|(state, sum)| since[*state as usize].sum += sum);
         }
     }

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use tracewell_model::SpanKind;
+
 use super::flows::{Event, Steps};
 use super::names::Names;
 use super::shifts::Shift;
@@ -25,6 +27,9 @@ const CALLEE_PATH_PRIOR: f64 = 0.35;
 
 /// Bits from which a way counts as slower when others are asked.
 const SLOWER_BITS_MIN: f64 = 0.5;
+
+/// What counts of an operation that takes longer, if visits of its service as a whole do so less.
+const ONE_OPERATION: f64 = 0.5;
 
 /// What counts of a service's second path and all further ones.
 const FURTHER: f64 = 0.25;
@@ -118,12 +123,21 @@ fn own_times(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {
                 case.clues.push(Clue { bits: shift.sure, what: What::Time(place) });
             }
             Place::Own { operation } => {
-                let case = cases.entry(changes.names.operation(operation).service).or_default();
+                let operation = changes.names.operation(operation);
+                let case = cases.entry(operation.service).or_default();
+                // A database's time is in the visit; a rare statement by itself says little of the service.
+                if !is_outgoing(operation.kind) {
+                    case.parts[0] = case.parts[0].max(ONE_OPERATION * shift.sure);
+                }
                 case.clues.push(Clue { bits: shift.sure, what: What::Time(place) });
             }
             Place::Hop { .. } | Place::Reply { .. } => {}
         }
     }
+}
+
+fn is_outgoing(kind: u8) -> bool {
+    kind == SpanKind::Client as u8 || kind == SpanKind::Producer as u8
 }
 
 fn ways(changes: &Changes, cases: &mut BTreeMap<Text, Case>) {

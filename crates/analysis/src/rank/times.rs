@@ -44,7 +44,12 @@ pub struct Times {
     /// Where the times of a place and part begin; one more than there are.
     starts: Vec<usize>,
     parts: usize,
+    /// Of each span: its own place ([`Place::Own`] or [`Place::Hop`]) and its time; [`NO_PLACE`] without times.
+    pub spans: Vec<(u32, f32)>,
 }
+
+/// In place of the number of a place: there is none.
+pub const NO_PLACE: u32 = u32::MAX;
 
 impl Places {
     pub fn len(&self) -> usize {
@@ -75,6 +80,16 @@ impl Times {
         }
     }
 
+    /// A quantile of the times of a place, 0 if it has none.
+    pub fn quantile(&self, place: usize, since: usize, part: f64) -> f32 {
+        let mut values = self.since(place, since).to_vec();
+        if values.is_empty() {
+            return 0.0;
+        }
+        let at = ((values.len() - 1) as f64 * part).round() as usize;
+        *values.select_nth_unstable_by(at, f32::total_cmp).1
+    }
+
     /// Times of a place within one part.
     pub fn within(&self, place: usize, part: usize) -> &[f32] {
         let at = place * self.parts + part;
@@ -90,6 +105,7 @@ impl Times {
         let own = own_times(view);
         let mut visits = vec![0_u64; spans.len()];
         let mut found: Vec<(u32, u8, f32)> = Vec::with_capacity(spans.len() * 2);
+        let mut by_span = vec![(NO_PLACE, 0.0); spans.len()];
         let mut by_operation: Vec<(u32, u32)> = Vec::new();
         let mut of_operation = |places: &mut Places, operation: u32| {
             let at = operation as usize;
@@ -105,6 +121,7 @@ impl Times {
             visits[view.entry[number] as usize] += own[number];
             let (place, _) = of_operation(places, view.operation[number]);
             found.push((place, view.part(number), own[number] as f32));
+            by_span[number] = (place, own[number] as f32);
         }
         let mut hops: HashMap<(u32, u32), (u32, u32), RandomState> = HashMap::default();
         for (number, span) in spans.iter().enumerate().filter(|(_, span)| span.timed) {
@@ -117,13 +134,14 @@ impl Times {
                 });
                 let way = span.duration_ns().saturating_sub(there.duration_ns());
                 found.push((hop, part, way as f32));
+                by_span[number] = (hop, way as f32);
                 found.push((reply, part, span.duration_ns().min(way + visits[callee]) as f32));
             } else if view.entry[number] as usize == number && view.callee[number] == NO_SPAN {
                 let (_, place) = of_operation(places, operation);
                 found.push((place, part, visits[number] as f32));
             }
         }
-        grouped(&found, places.len(), view.parts)
+        Self { spans: by_span, ..grouped(&found, places.len(), view.parts) }
     }
 }
 
@@ -143,7 +161,7 @@ fn grouped(found: &[(u32, u8, f32)], places: usize, parts: usize) -> Times {
         values[*at] = *value;
         *at += 1;
     }
-    Times { values, starts, parts }
+    Times { values, starts, parts, spans: Vec::new() }
 }
 
 /// The own time of every span, nanoseconds.

@@ -11,6 +11,7 @@ mod data;
 mod hops;
 mod outliers;
 mod patterns;
+mod rank_injected;
 mod root_cause;
 mod skew;
 mod story;
