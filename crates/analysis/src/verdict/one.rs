@@ -279,6 +279,7 @@ impl<'a> Subject<'a> {
                     service,
                     operation: blamed.operation,
                     edge,
+                    instance: None,
                     kind,
                     score,
                     evidence: vec![evidence],
