@@ -40,12 +40,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string_pretty(&found)?);
     }
     if files.is_empty() {
-        let system = system::System::new(1002, true);
+        let system = system::System::new(1002, system::Naming::Peer);
         let whole = system.traffic(1, 10_000, 200.0);
-        measure("healthy", &system::build(&whole));
+        let answered = damage::answered(&whole);
+        measure("healthy", &system::build(&whole, &system::name));
         for damage in damage::ALL {
-            let done = damage.apply(&whole, (0, 2), 1);
-            measure(&format!("{damage:?}"), &system::build(&done.traces));
+            let done = damage.apply(&whole, &answered, (0, 2), 1);
+            measure(&format!("{damage:?}"), &system::build(&done.traces, &system::name));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use tracewell_model::TraceId;
 use crate::traces::{NO_SPAN, Scalar, Text, Traces};
 
 use super::stats::{self, STRICT_Z};
-use super::survey::{Map, Survey, count};
+use super::survey::{Map, count};
 
 /// One call of a hop.
 #[derive(Debug, Clone, Copy)]
@@ -78,11 +78,10 @@ const CHANGE_MIN: f64 = 25.0;
 
 /// Gathers what the calls of a hop say. `calls` are in order of their end; `of_callee` holds trace and "lost" of every
 /// call to the callee, whoever made it, in order of traces.
-pub(super) fn gather(traces: &Traces, survey: &Survey, calls: &[Seen], of_callee: &[(u32, bool)]) -> Evidence {
+pub(super) fn gather(traces: &Traces, foreign_below: &[bool], calls: &[Seen], of_callee: &[(u32, bool)]) -> Evidence {
     let lost: Vec<&Seen> = calls.iter().filter(|call| call.lost).collect();
     let kept: Vec<&Seen> = calls.iter().filter(|call| !call.lost).collect();
-    let with_more =
-        kept.iter().filter(|call| call.child != NO_SPAN && survey.foreign_below[call.child as usize]).count();
+    let with_more = kept.iter().filter(|call| call.child != NO_SPAN && foreign_below[call.child as usize]).count();
     let share = if kept.is_empty() { 0.0 } else { with_more as f64 / kept.len() as f64 };
     let answers = || kept.iter().filter(|call| call.child != NO_SPAN).map(|call| &traces.spans()[call.child as usize]);
     let with_any = answers().filter(|answer| answer.descendants > 0).count() as f64 / kept.len().max(1) as f64;

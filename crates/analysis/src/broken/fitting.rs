@@ -1,8 +1,8 @@
 //! Which traces that begin in the middle are tried for which calls without an answer.
 
-use crate::traces::{Span, Text, Traces};
+use crate::traces::{NO_SPAN, Span, Text, Traces};
 
-use super::fragments::{self, Fit, Hole, MESSAGE_LAG_NS, Stray};
+use super::fragments::{self, Hole, MESSAGE_LAG_NS, Stray};
 use super::gaps::{self, Expected, Gap};
 use super::hops::{Callee, Known};
 use super::survey::{Map, Piece, Protocol, Survey};
@@ -36,6 +36,9 @@ struct Strays {
 /// Sites that are tried for the fragments of one service.
 const SITES_MAX: usize = 4;
 
+/// Of a site that never has an answer, this share of calls must have a fragment: nothing else speaks for it.
+const ALL_OF: f64 = 0.6;
+
 /// What a call may always take longer than what answers it.
 const SLACK_MIN_NS: u64 = 5_000_000;
 
@@ -44,7 +47,7 @@ const BALANCED: std::ops::Range<f64> = 0.6..1.67;
 
 impl<'a> Fitting<'a> {
     pub(super) fn new(traces: &'a Traces, survey: &'a Survey, gaps: &'a [Gap], lost_min: usize) -> Self {
-        Self { traces, survey, gaps, overheads_ns: gaps::overheads(traces, survey), lost_min }
+        Self { traces, survey, gaps, overheads_ns: gaps::overheads(survey), lost_min }
     }
 
     /// Lays fragments into gaps, first into those where their service is expected, then into those that say nothing.
@@ -100,10 +103,11 @@ impl<'a> Fitting<'a> {
             same_way && (!strays.consume || call.peer == first.peer)
         };
         let candidates: Vec<usize> = open.iter().filter(may).copied().collect();
-        let (order, found) = self.pair(&candidates, strays);
+        let (order, holes, times) = self.laid_out(&candidates, strays);
+        let pairs = fragments::pair(&holes, &times, self.survey.clocks_ns);
         // One site after the other, those with most pairs first: what fits one by chance does not fit it often.
         let mut sites: Map<u32, usize> = Map::default();
-        for (hole, _) in &found.pairs {
+        for (hole, _) in &pairs {
             *sites.entry(self.site(order[*hole])).or_default() += 1;
         }
         let mut sites: Vec<(usize, u32)> = sites.into_iter().map(|(site, pairs)| (pairs, site)).collect();
@@ -111,6 +115,11 @@ impl<'a> Fitting<'a> {
         for (_, site) in sites.into_iter().take(SITES_MAX).filter(|(pairs, _)| *pairs >= self.lost_min) {
             let gaps: Vec<usize> = candidates.iter().filter(|gap| self.site(**gap) == site).copied().collect();
             let Some(certainty) = self.lay(known, &gaps, strays) else { continue };
+            let laid = gaps.iter().filter(|gap| known.fragment[**gap] != NO_SPAN).count() as f64 * certainty.share;
+            if certainty.by_number && !strays.consume || laid < ALL_OF * gaps.len() as f64 {
+                gaps.iter().for_each(|gap| known.fragment[*gap] = NO_SPAN);
+                continue;
+            }
             // The same operation on both sides: the name is another one for the same service.
             let same = self.call(gaps[0]).operation == first.operation;
             let callee = match self.gaps[gaps[0]].expected {
@@ -124,7 +133,8 @@ impl<'a> Fitting<'a> {
 
     /// Lays traces into gaps, if more fit than by chance.
     fn lay(&self, known: &mut Known, gaps: &[usize], strays: &Strays) -> Option<Certainty> {
-        let (order, fit) = self.pair(gaps, strays);
+        let (order, holes, times) = self.laid_out(gaps, strays);
+        let fit = fragments::fit(&holes, &times, self.survey.clocks_ns);
         let balance = gaps.len() as f64 / strays.pieces.len() as f64;
         let by_number = fit.crowded && fit.true_pairs == 0.0 && BALANCED.contains(&balance);
         let true_pairs = if by_number { fit.pairs.len() as f64 } else { fit.true_pairs };
@@ -137,8 +147,8 @@ impl<'a> Fitting<'a> {
         Some(Certainty { share: true_pairs / fit.pairs.len() as f64, by_number })
     }
 
-    /// Pairs gaps and traces; also the gaps in the order in which the pairs number them.
-    fn pair(&self, gaps: &[usize], strays: &Strays) -> (Vec<usize>, Fit) {
+    /// Gaps in order of their start, with their times, and those of the traces.
+    fn laid_out(&self, gaps: &[usize], strays: &Strays) -> (Vec<usize>, Vec<Hole>, Vec<Stray>) {
         let mut order = gaps.to_vec();
         order.sort_by_key(|gap| (self.call(*gap).start_ns, *gap));
         let overhead_ns = self.overheads_ns.get(&strays.service).copied().unwrap_or(0);
@@ -158,7 +168,7 @@ impl<'a> Fitting<'a> {
         };
         let holes: Vec<Hole> = order.iter().map(hole).collect();
         let strays: Vec<Stray> = strays.pieces.iter().map(stray).collect();
-        (order, fragments::fit(&holes, &strays))
+        (order, holes, strays)
     }
 
     fn span(&self, piece: &Piece) -> &Span {

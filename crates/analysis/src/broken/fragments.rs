@@ -2,7 +2,7 @@
 //!
 //! A piece fits a call that it lies within and nearly fills. Pairs are made one to one, the tightest first, in one sweep
 //! over both in order of start. How many pairs chance alone makes is seen by shifting all pieces in time and pairing
-//! anew: what is left is what belongs together. This is the jitter method of spike-train analysis (Amarasingham,
+//! anew, turned round within the window: what is left is what belongs together. This is the jitter method of spike-train analysis (Amarasingham,
 //! Harrison, Hatsopoulos, Geman, "Conditional modeling and the jitter method of spike resampling", 2012) with shifts
 //! longer than a call. O(n log n) in calls and pieces.
 
@@ -29,16 +29,11 @@ pub(super) struct Stray {
 pub(super) struct Fit {
     /// Numbers of hole and stray.
     pub pairs: Vec<(usize, usize)>,
-    /// Pairs that chance makes with as many, on average.
-    pub chance: f64,
     /// Pairs beyond chance: how many of the strays belong into one of the holes.
     pub true_pairs: f64,
     /// True where times cannot tell, because so much is under way at once that anything fits anything.
     pub crowded: bool,
 }
-
-/// Clocks of two machines agree to within this, once corrected.
-const CLOCKS_NS: u64 = 1_000_000;
 
 /// How late a message may be taken and still be laid to the one who sent it.
 pub(super) const MESSAGE_LAG_NS: u64 = 10_000_000_000;
@@ -49,43 +44,65 @@ const CROWDED: f64 = 0.8;
 /// Standard errors beyond chance.
 const BEYOND_Z: f64 = 4.0;
 
-/// Pairs holes and strays, both sorted by start, and compares with chance.
-pub(super) fn fit(holes: &[Hole], strays: &[Stray]) -> Fit {
+/// Pairs holes and strays, both sorted by start, and compares with chance. A stray may stick out by `clocks_ns`.
+pub(super) fn fit(holes: &[Hole], strays: &[Stray], clocks_ns: u64) -> Fit {
     if holes.is_empty() || strays.is_empty() {
         return Fit::default();
     }
-    let pairs = pair(holes, strays, 0);
+    let pairs = pair(holes, strays, clocks_ns);
     let mut lengths: Vec<u64> = holes.iter().map(|hole| hole.end_ns - hole.start_ns).collect();
     let middle = lengths.len() / 2;
-    let step = (3 * *lengths.select_nth_unstable(middle).1).max(50_000_000) as i64;
-    let shifts = [-3, -2, -1, 1, 2, 3];
-    let by_chance: usize = shifts.iter().map(|shift| pair(holes, strays, shift * step).len()).sum();
+    let length = *lengths.select_nth_unstable(middle).1;
+    let from = holes[0].start_ns.min(strays[0].start_ns);
+    let until = holes[holes.len() - 1].start_ns.max(strays[strays.len() - 1].start_ns);
+    let window = until - from;
+    if window / 8 < length {
+        return Fit { pairs, crowded: true, ..Fit::default() };
+    }
+    let step = (3 * length).max(50_000_000).min(window / 7);
+    // Three earlier, three later.
+    let shifts = [1, 2, 3].map(|times| times * step);
+    let shifts = shifts.into_iter().chain(shifts.map(|shift| window - shift));
+    let shifts: Vec<u64> = shifts.collect();
+    let by_chance: usize =
+        shifts.iter().map(|by| pair(holes, &turned(strays, from, window, *by), clocks_ns).len()).sum();
     let chance = by_chance as f64 / shifts.len() as f64;
     let (found, share) = (pairs.len() as f64, chance / strays.len() as f64);
     let beyond = found - chance > BEYOND_Z * (chance + 1.0).sqrt();
     let most = found.min(holes.len() as f64);
     let true_pairs = if beyond { ((found - share * strays.len() as f64) / (1.0 - share)).min(most) } else { 0.0 };
-    Fit { pairs, chance, true_pairs, crowded: share > CROWDED }
+    Fit { pairs, true_pairs, crowded: share > CROWDED }
 }
 
-fn pair(holes: &[Hole], strays: &[Stray], shift_ns: i64) -> Vec<(usize, usize)> {
+/// Strays at other times: later by so much, and what falls out of the window at its end begins it.
+fn turned(strays: &[Stray], from_ns: u64, window_ns: u64, by_ns: u64) -> Vec<Stray> {
+    let turn = |stray: &Stray| {
+        let start_ns = from_ns + (stray.start_ns - from_ns + by_ns) % window_ns.max(1);
+        Stray { start_ns, end_ns: start_ns + (stray.end_ns - stray.start_ns) }
+    };
+    let mut turned: Vec<Stray> = strays.iter().map(turn).collect();
+    turned.sort_by_key(|stray| stray.start_ns);
+    turned
+}
+
+/// Numbers of holes and strays that fit, one to one.
+pub(super) fn pair(holes: &[Hole], strays: &[Stray], clocks_ns: u64) -> Vec<(usize, usize)> {
     let mut open: BTreeMap<(u64, usize), ()> = BTreeMap::new();
     let (mut pairs, mut next) = (Vec::new(), 0);
     for (number, stray) in strays.iter().enumerate() {
-        let start = stray.start_ns.saturating_add_signed(shift_ns);
-        let end = stray.end_ns.saturating_add_signed(shift_ns);
-        while let Some(hole) = holes.get(next).filter(|hole| hole.start_ns <= start.saturating_add(CLOCKS_NS)) {
+        let (start, end) = (stray.start_ns, stray.end_ns);
+        while let Some(hole) = holes.get(next).filter(|hole| hole.start_ns <= start.saturating_add(clocks_ns)) {
             open.insert((hole.end_ns, next), ());
             next += 1;
         }
-        while open.first_key_value().is_some_and(|((until, _), ())| until.saturating_add(CLOCKS_NS) < start) {
+        while open.first_key_value().is_some_and(|((until, _), ())| until.saturating_add(clocks_ns) < start) {
             open.pop_first();
         }
         let fits = |hole: &Hole| {
             let longer = (hole.end_ns - hole.start_ns).saturating_sub(stray.end_ns - stray.start_ns);
             hole.slack_ns.is_none_or(|slack| longer <= slack)
         };
-        let from = (end.saturating_sub(CLOCKS_NS), 0);
+        let from = (end.saturating_sub(clocks_ns), 0);
         let found = open.range(from..).map(|(key, ())| *key).take(LOOKED_AT_MAX).find(|(_, hole)| fits(&holes[*hole]));
         if let Some(key) = found {
             open.remove(&key);
@@ -120,7 +137,7 @@ mod tests {
     #[test]
     fn what_was_cut_is_put_back() {
         let holes = every(40_000_000, 200, 20_000_000);
-        let fit = fit(&holes, &within(&holes));
+        let fit = fit(&holes, &within(&holes), 1_000_000);
         assert!(fit.true_pairs > 190.0 && !fit.crowded, "{fit:?}");
     }
 
@@ -131,8 +148,8 @@ mod tests {
             .iter()
             .map(|hole| Stray { start_ns: hole.start_ns + 11_000_000, end_ns: hole.end_ns + 11_000_000 })
             .collect();
-        let fit = fit(&holes, &strays);
-        assert!(fit.true_pairs < 20.0, "{} {}", fit.pairs.len(), fit.chance);
-        assert_eq!(super::fit(&[], &strays), Fit::default());
+        let fit = fit(&holes, &strays, 1_000_000);
+        assert!(fit.true_pairs < 20.0, "{fit:?}");
+        assert_eq!(super::fit(&[], &strays, 0), Fit::default());
     }
 }

@@ -32,12 +32,16 @@ const TIMED_MIN: usize = 20;
 /// Every call without an answer, and what is expected of it, in order of traces.
 pub(super) fn find(traces: &Traces, survey: &Survey) -> Vec<Gap> {
     let expected: Vec<Expected> = (0..survey.sites.len()).map(|site| expectation(traces, survey, site)).collect();
-    let fastest = fastest(traces, survey);
     let mut gaps = Vec::new();
     for (index, call) in survey.calls.iter().enumerate() {
         let (span, site) = (&traces.spans()[call.span as usize], call.site as usize);
-        let local = span.timed && span.duration_ns() < fastest[site] / 2;
-        if call.child == NO_SPAN && !local {
+        if call.child != NO_SPAN {
+            continue;
+        }
+        // Much faster than any that was answered: it never left the process, a cache answered it.
+        let known = &survey.sites[site];
+        let local = known.answered as usize >= TIMED_MIN && span.timed && span.duration_ns() < known.fastest_ns / 2;
+        if !local {
             gaps.push(Gap { call: index as u32, expected: expected[site] });
         }
     }
@@ -58,7 +62,7 @@ fn expectation(traces: &Traces, survey: &Survey, site: usize) -> Expected {
     if site.protocol == Protocol::Database {
         return Expected::Nothing;
     }
-    let called = |service: &Text| survey.services.get(service).is_some_and(|presence| presence.incoming > 0);
+    let called = |service: &Text| survey.services.get(service.0 as usize).is_some_and(|presence| presence.incoming > 0);
     let name = traces.text(site.peer);
     let own = |service: &Text| *service != site.service && called(service);
     let label = name.split('.').next().unwrap_or_default();
@@ -89,34 +93,9 @@ fn is_internal(name: &str) -> bool {
     !name.is_empty() && (plain || suffix.iter().any(|suffix| name.ends_with(suffix)))
 }
 
-/// For each site the time that the fastest answered call took, 0 where too few are known. A call that took less than
-/// half of it never left the process: it was answered by a cache.
-fn fastest(traces: &Traces, survey: &Survey) -> Vec<u64> {
-    let mut fastest = vec![u64::MAX; survey.sites.len()];
-    for call in survey.calls.iter().filter(|call| call.child != NO_SPAN) {
-        let span = &traces.spans()[call.span as usize];
-        let known = &mut fastest[call.site as usize];
-        *known = (*known).min(if span.timed { span.duration_ns() } else { 0 });
-    }
-    for (known, site) in fastest.iter_mut().zip(&survey.sites) {
-        if (site.answered as usize) < TIMED_MIN {
-            *known = 0;
-        }
-    }
-    fastest
-}
-
 /// How much longer than the answering span a call takes, at most, in all but a twentieth of cases, by service; 0 where
 /// too few are known.
-pub(super) fn overheads(traces: &Traces, survey: &Survey) -> Map<Text, u64> {
-    let mut all: Map<Text, Vec<u64>> = Map::default();
-    for call in survey.calls.iter().filter(|call| call.child != NO_SPAN) {
-        let (span, child) = (&traces.spans()[call.span as usize], &traces.spans()[call.child as usize]);
-        let known = all.entry(child.service).or_default();
-        if span.is_outgoing() && !span.is_producer() {
-            known.push(span.duration_ns().saturating_sub(child.duration_ns()));
-        }
-    }
+pub(super) fn overheads(survey: &Survey) -> Map<Text, u64> {
     let upper = |mut known: Vec<u64>| {
         if known.len() < TIMED_MIN {
             return 0;
@@ -124,5 +103,5 @@ pub(super) fn overheads(traces: &Traces, survey: &Survey) -> Map<Text, u64> {
         let place = known.len() * 19 / 20;
         *known.select_nth_unstable(place).1
     };
-    all.into_iter().map(|(service, known)| (service, upper(known))).collect()
+    survey.overheads_ns.iter().map(|(service, known)| (*service, upper(known.clone()))).collect()
 }

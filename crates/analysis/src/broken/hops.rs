@@ -186,7 +186,7 @@ fn unmatched(traces: &Traces, survey: &Survey, missing: &[Missing], hops: &mut V
     }
     groups.retain(|(service, named), pieces| {
         let broken = hops.iter().any(|hop| *named && hop.callee == Callee::Service(*service));
-        let called = survey.services.get(service).map_or(0, |presence| presence.incoming) as usize;
+        let called = survey.services.get(service.0 as usize).map_or(0, |presence| presence.incoming) as usize;
         pieces.len() >= lost_min && !broken && (*named || 10 * pieces.len() >= 9 * called)
     });
     let mut keys: Vec<(Text, bool)> = groups.keys().copied().collect();
@@ -233,6 +233,6 @@ fn usual_caller(survey: &Survey, service: Text) -> Text {
         }
     }
     let calls: u32 = counts.iter().map(|(_, calls)| calls).sum();
-    let roots = survey.services.get(&service).map_or(0, |presence| presence.roots);
+    let roots = survey.services.get(service.0 as usize).map_or(0, |presence| presence.roots);
     most(&counts).filter(|_| calls >= roots).map_or(Text::EMPTY, |(caller, _)| caller)
 }

@@ -21,9 +21,6 @@ pub(super) struct Missing {
     pub gap: Option<u32>,
 }
 
-/// Clocks may differ by this between a call and what it caused, once corrected.
-const CLOCKS_NS: u64 = 2_000_000;
-
 /// Calls that are tried for one orphan.
 const LOOKED_AT_MAX: usize = 64;
 
@@ -51,11 +48,11 @@ fn of_trace(traces: &Traces, survey: &Survey, orphans: &[Piece], gaps: &[Gap], f
     let mut of_parent: Map<SpanId, usize> = Map::default();
     let trace = orphans.first().map(|orphan| &traces.traces()[orphan.trace as usize]);
     let spans = trace.map_or(&[][..], |trace| traces.spans_of(trace));
-    let mut present = Present::of(spans);
+    let mut present = Present::of(spans, survey.clocks_ns);
     for orphan in orphans {
         let span = &traces.spans()[orphan.span as usize];
         let Some(parent_id) = span.parent_id else { continue };
-        let service = above(survey, traces, orphan, &mut present);
+        let (service, certain) = above(survey, traces, orphan, &mut present);
         // Siblings hang below one missing span; the one that says most about it counts.
         if let Some(known) = of_parent.get(&parent_id) {
             let known: &mut Missing = &mut found[*known];
@@ -66,10 +63,12 @@ fn of_trace(traces: &Traces, survey: &Survey, orphans: &[Piece], gaps: &[Gap], f
                 continue;
             }
         }
-        let until = order.partition_point(|gap| start(&gaps[*gap as usize]) <= span.start_ns.saturating_add(CLOCKS_NS));
+        let until =
+            order.partition_point(|gap| start(&gaps[*gap as usize]) <= span.start_ns.saturating_add(survey.clocks_ns));
         let tried = order[..until].iter().rev().take(LOOKED_AT_MAX);
-        let best =
-            tried.filter_map(|gap| Some((rank(traces, survey, &gaps[*gap as usize], orphan, service)?, *gap))).min();
+        let best = tried
+            .filter_map(|gap| Some((rank(traces, survey, &gaps[*gap as usize], orphan, (service, certain))?, *gap)))
+            .min();
         // Several spans of one answer may be missing: they share the gap.
         let gap = best.map(|(_, gap)| first + gap);
         match of_parent.get(&parent_id) {
@@ -88,22 +87,28 @@ struct Present<'a> {
     incoming: Vec<&'a Span>,
     /// Comparisons that are left: a trace may be long, and nearly all of it in pieces.
     budget: usize,
+    clocks_ns: u64,
 }
 
 const COMPARED_MAX: usize = 1_000_000;
 
 impl<'a> Present<'a> {
-    fn of(spans: &'a [Span]) -> Self {
+    fn of(spans: &'a [Span], clocks_ns: u64) -> Self {
         let services = spans.iter().map(|span| span.service).collect();
-        Self { services, incoming: spans.iter().filter(|span| span.is_incoming()).collect(), budget: COMPARED_MAX }
+        Self {
+            services,
+            incoming: spans.iter().filter(|span| span.is_incoming()).collect(),
+            budget: COMPARED_MAX,
+            clocks_ns,
+        }
     }
 
     /// Of these services the one that was at work most briefly around a span.
     fn around(&mut self, span: &Span, services: &[(Text, u32)]) -> Option<Text> {
         self.budget = self.budget.checked_sub(self.incoming.len())?;
         let around = self.incoming.iter().filter(|outer| {
-            outer.start_ns <= span.start_ns.saturating_add(CLOCKS_NS)
-                && outer.end_ns.saturating_add(CLOCKS_NS) >= span.end_ns
+            outer.start_ns <= span.start_ns.saturating_add(self.clocks_ns)
+                && outer.end_ns.saturating_add(self.clocks_ns) >= span.end_ns
                 && outer.id != span.id
                 && services.iter().any(|(service, _)| *service == outer.service)
         });
@@ -112,33 +117,41 @@ impl<'a> Present<'a> {
 }
 
 /// Who made the span above an orphan: its own service where it was not called from outside, else one of those who
-/// usually call it: who was at work around it, else who is in the trace at all, else the most frequent.
-fn above(survey: &Survey, traces: &Traces, orphan: &Piece, present: &mut Present<'_>) -> Option<Text> {
+/// usually call it: who was at work around it (then that is certain), else who is in the trace at all, else the most
+/// frequent.
+fn above(survey: &Survey, traces: &Traces, orphan: &Piece, present: &mut Present<'_>) -> (Option<Text>, bool) {
     let span = &traces.spans()[orphan.span as usize];
     if !span.is_incoming() {
-        return Some(span.service);
+        return (Some(span.service), true);
     }
-    let callers = survey.callers.get(&(span.service, span.operation))?;
-    if callers.len() > 1
-        && let Some(around) = present.around(span, callers)
-    {
-        return Some(around);
+    let Some(callers) = survey.callers.get(&(span.service, span.operation)) else { return (None, false) };
+    if let Some(around) = present.around(span, callers) {
+        return (Some(around), true);
     }
     let here = |caller: &&(Text, u32)| present.services.contains(&caller.0);
     let here: Vec<(Text, u32)> = callers.iter().filter(here).copied().collect();
-    most(if here.is_empty() { callers } else { &here }).map(|(service, _)| service)
+    (most(if here.is_empty() { callers } else { &here }).map(|(service, _)| service), false)
 }
 
 /// How badly an orphan fits into a call, `None` where it does not: first by what is known, then by time.
-fn rank(traces: &Traces, survey: &Survey, gap: &Gap, orphan: &Piece, above: Option<Text>) -> Option<(u8, u64)> {
+fn rank(
+    traces: &Traces,
+    survey: &Survey,
+    gap: &Gap,
+    orphan: &Piece,
+    (above, certain): (Option<Text>, bool),
+) -> Option<(u8, u64)> {
     let call = &survey.calls[gap.call as usize];
     let (outer, inner) = (&traces.spans()[call.span as usize], &traces.spans()[orphan.span as usize]);
     let message = inner.is_consumer();
-    if !outer.is_producer() && !message && inner.start_ns > outer.end_ns.saturating_add(CLOCKS_NS) {
+    if !outer.is_producer() && !message && inner.start_ns > outer.end_ns.saturating_add(survey.clocks_ns) {
         return None;
     }
     // What nothing is known of is only believed where it fits exactly.
-    let within = outer.is_producer() == message && (message || inner.end_ns <= outer.end_ns.saturating_add(CLOCKS_NS));
+    let within = inner.is_incoming()
+        && !certain
+        && outer.is_producer() == message
+        && (message || inner.end_ns <= outer.end_ns.saturating_add(survey.clocks_ns));
     let usually = |service: Text| {
         let callers = survey.callers.get(&(inner.service, inner.operation));
         callers.is_some_and(|callers| callers.iter().any(|(caller, _)| *caller == service))
@@ -148,10 +161,9 @@ fn rank(traces: &Traces, survey: &Survey, gap: &Gap, orphan: &Piece, above: Opti
         Expected::Service(service) if usually(service) => Some(0),
         // What is expected to answer is seen, but never calls this.
         Expected::Service(_) => None,
-        Expected::Unseen(_) => (within && inner.is_incoming()).then_some(1),
+        Expected::Unseen(_) => within.then_some(1),
         Expected::Nothing if survey.sites[call.site as usize].protocol == Protocol::Database => None,
         Expected::Nothing if !within => None,
-        Expected::Nothing if !inner.is_incoming() => (inner.service != outer.service && above.is_none()).then_some(2),
         Expected::Nothing => above.is_none_or(|above| above != outer.service).then_some(2),
     };
     // Messages are taken some time after they were sent: the latest call before is the likeliest.

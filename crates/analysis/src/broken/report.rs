@@ -10,7 +10,7 @@ use super::cause::{self, Setting};
 use super::evidence::{self, Culprit, Seen};
 use super::hops::{Callee, Hop};
 use super::stats::{STRICT_Z, wilson};
-use super::survey::{Map, Survey};
+use super::survey::{Map, Survey, foreign_below};
 use super::{BrokenHop, Cause, Example, Options};
 
 /// Services whose newest spans must be missing before it is the window that ends there.
@@ -24,6 +24,10 @@ struct Broken {
 
 pub(super) fn write(traces: &Traces, survey: &Survey, hops: Vec<Hop>, options: &Options) -> Vec<BrokenHop> {
     let broken = select(survey, hops, options);
+    if broken.is_empty() {
+        return Vec::new();
+    }
+    let foreign_below = foreign_below(traces);
     let mut of_callee: Map<Callee, Vec<(u32, bool)>> = Map::default();
     for Broken { hop, .. } in &broken {
         let calls = hop.calls.iter().map(|call| (call.trace, call.lost));
@@ -36,7 +40,7 @@ pub(super) fn write(traces: &Traces, survey: &Survey, hops: Vec<Hop>, options: &
         Told {
             earliest_ns: lost.clone().map(|call| begins(traces, call)).min().unwrap_or(0),
             depth: lost.map(depth).min().unwrap_or(0),
-            hop: tell(traces, survey, hop, *late, &of_callee[&hop.callee], options),
+            hop: tell(traces, &foreign_below, hop, *late, &of_callee[&hop.callee], options),
         }
     };
     let mut told: Vec<Told> = broken.iter().map(tell).collect();
@@ -136,13 +140,13 @@ fn concentrated(hop: &Hop, within: impl Fn(&Seen) -> bool) -> bool {
 
 fn tell(
     traces: &Traces,
-    survey: &Survey,
+    foreign_below: &[bool],
     hop: &Hop,
     late: bool,
     of_callee: &[(u32, bool)],
     options: &Options,
 ) -> BrokenHop {
-    let mut evidence = evidence::gather(traces, survey, &hop.calls, of_callee);
+    let mut evidence = evidence::gather(traces, foreign_below, &hop.calls, of_callee);
     evidence.fragments = hop.fragments;
     evidence.by_number = hop.by_number;
     let below = evidence::below(traces, &hop.calls);

@@ -27,9 +27,20 @@ pub(super) fn ranks(values: &mut [(u64, bool)]) -> Option<(f64, f64)> {
         return None;
     }
     values.sort_unstable();
-    let sum: f64 = (1..).zip(values.iter()).filter(|(_, (_, first))| *first).map(|(rank, _)| f64::from(rank)).sum();
+    let (mut sum, mut rank, mut tied) = (0.0, 0.0, 0.0);
+    for group in values.chunk_by(|left, right| left.0 == right.0) {
+        // Those that are as large share their ranks, and say less.
+        let size = group.len() as f64;
+        sum += (rank + (size + 1.0) / 2.0) * group.iter().filter(|(_, first)| *first).count() as f64;
+        rank += size;
+        tied += size * size * size - size;
+    }
     let above = sum - first * (first + 1.0) / 2.0;
-    let error = (first * second * (first + second + 1.0) / 12.0).sqrt();
+    let all = first + second;
+    let error = (first * second / 12.0 * (all + 1.0 - tied / (all * (all - 1.0)))).sqrt();
+    if error <= 0.0 {
+        return Some((0.5, 0.0));
+    }
     Some((above / (first * second), (above - first * second / 2.0) / error))
 }
 
@@ -92,6 +103,8 @@ mod tests {
         let mut mixed: Vec<(u64, bool)> = (0..100).map(|value| (value, value % 2 == 0)).collect();
         assert!(ranks(&mut mixed).is_some_and(|(share, z)| (share - 0.5).abs() < 0.02 && z.abs() < 1.0));
         assert_eq!(ranks(&mut [(1, true)]), None);
+        let mut same: Vec<(u64, bool)> = (0..100).map(|value| (7, value >= 50)).collect();
+        assert_eq!(ranks(&mut same), Some((0.5, 0.0)), "ties say nothing");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::RandomState;
 use tracewell_model::{SpanId, TraceId};
 
-use crate::traces::{NO_SPAN, Span, Text, Traces};
+use crate::traces::{NO_SPAN, Span, Text, Trace, Traces};
 
 pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
 
@@ -38,6 +38,8 @@ pub(super) struct Site {
     /// Calls that did not fail.
     pub calls: u32,
     pub answered: u32,
+    /// What the fastest answered call took, nanoseconds.
+    pub fastest_ns: u64,
 }
 
 /// A span that leaves its service.
@@ -78,25 +80,32 @@ pub(super) struct Survey {
     pub orphans: Vec<Piece>,
     /// Incoming roots that know of no parent and link to nothing.
     pub fragments: Vec<Piece>,
-    pub services: Map<Text, Presence>,
+    /// By the number of the service's name.
+    pub services: Vec<Presence>,
     /// Who stands above an operation: (service, operation) to services with counts.
     pub callers: Map<(Text, Text), Vec<(Text, u32)>>,
     /// Who answers to a name.
     pub peers: Map<(Text, Protocol), Vec<(Text, u32)>>,
     /// Which services serve an operation of that name.
     pub served: Map<Text, Vec<(Text, u32)>>,
-    /// For each span: whether something of another service hangs below it, with only spans of its own in between.
-    pub foreign_below: Vec<bool>,
+    /// How much longer than its answer a call took, for some calls of each service, nanoseconds.
+    pub overheads_ns: Map<Text, Vec<u64>>,
     pub first_ns: u64,
     pub last_ns: u64,
+    /// By how much an answer may begin before its call or end after it: clocks of two machines never quite agree, and
+    /// some answers are on their way before their span ends.
+    pub clocks_ns: u64,
 }
+
+/// An answer may always stick out of its call by this …
+const CLOCKS_MIN_NS: u64 = 1_000_000;
+
+/// … and never by more than this, whatever is learned: beyond it, clocks have to be corrected first.
+const CLOCKS_MAX_NS: u64 = 50_000_000;
 
 /// Adds one to a count.
 pub(super) fn count(counts: &mut Vec<(Text, u32)>, key: Text) {
-    match counts.iter_mut().find(|(known, _)| *known == key) {
-        Some((_, count)) => *count += 1,
-        None => counts.push((key, 1)),
-    }
+    add(counts, key, 1);
 }
 
 /// The most frequent, with its share; the smaller number of two that are as frequent, so that the answer is one.
@@ -108,106 +117,146 @@ pub(super) fn most(counts: &[(Text, u32)]) -> Option<(Text, f64)> {
 
 impl Survey {
     pub(super) fn of(traces: &Traces) -> Self {
-        let mut survey = Self { first_ns: u64::MAX, ..Self::default() };
-        survey.foreign_below = foreign_below(traces);
-        let answers = answers(traces);
-        let linked = linked(traces);
-        let linking: HashSet<u32, RandomState> = traces.links().iter().map(|link| link.span).collect();
-        let mut sites: Map<Key, u32> = Map::default();
-        let mut ordinals: Map<(u32, Text), u32> = Map::default();
+        let services = vec![Presence::default(); traces.texts().len()];
+        let mut survey = Self { first_ns: u64::MAX, services, ..Self::default() };
+        let mut scan = Scan { linked: linked(traces), ..Scan::default() };
+        scan.linking = traces.links().iter().map(|link| link.span).collect();
         for (number, trace) in traces.traces().iter().enumerate() {
-            ordinals.clear();
+            scan.ordinals.clear();
+            answers(traces, trace, &mut scan.answers);
             for index in trace.spans() {
-                let span = &traces.spans()[index];
-                survey.first_ns = survey.first_ns.min(span.start_ns);
-                survey.last_ns = survey.last_ns.max(span.end_ns);
-                survey.presence(span);
-                survey.incoming(traces, span);
-                let piece = Piece { span: index as u32, trace: number as u32 };
-                if span.is_orphan() {
-                    survey.orphans.push(piece);
-                } else if span.parent == NO_SPAN && span.is_incoming() && !linking.contains(&piece.span) {
-                    survey.fragments.push(piece);
-                }
-                if !span.is_outgoing() {
-                    continue;
-                }
-                let mut child = answers[index];
-                if child == NO_SPAN && span.is_producer() {
-                    child = linked.get(&(trace.id, span.id)).copied().unwrap_or(NO_SPAN);
-                }
-                if child == WRAPPER {
-                    continue;
-                }
-                let site = survey.site(traces, index, &mut sites, &mut ordinals);
-                survey.call(traces, Call { span: piece.span, trace: piece.trace, site, child });
+                survey.span(traces, trace, (number as u32, index), &mut scan);
             }
         }
+        survey.conclude(scan);
         survey
     }
 
-    fn presence(&mut self, span: &Span) {
-        let presence = self.services.entry(span.service).or_default();
+    fn span(&mut self, traces: &Traces, trace: &Trace, (number, index): (u32, usize), scan: &mut Scan) {
+        let span = &traces.spans()[index];
+        self.first_ns = self.first_ns.min(span.start_ns);
+        self.last_ns = self.last_ns.max(span.end_ns);
+        let presence = &mut self.services[span.service.0 as usize];
         presence.spans += 1;
         presence.parents += u32::from(span.descendants > 0);
+        let piece = Piece { span: index as u32, trace: number };
+        if span.is_orphan() {
+            self.orphans.push(piece);
+        }
         if span.is_incoming() {
             presence.incoming += 1;
             presence.roots += u32::from(span.parent_id.is_none());
+            if span.parent == NO_SPAN && span.parent_id.is_none() && !scan.linking.contains(&piece.span) {
+                self.fragments.push(piece);
+            }
+            let above = traces.spans().get(span.parent as usize).map_or(Text::EMPTY, |above| above.service);
+            *scan.called.entry((span.service, span.operation, above)).or_default() += 1;
         }
-    }
-
-    /// Learns from a span that was called who calls it.
-    fn incoming(&mut self, traces: &Traces, span: &Span) {
-        if !span.is_incoming() {
+        if !span.is_outgoing() {
             return;
         }
-        count(self.served.entry(span.operation).or_default(), span.service);
-        if span.parent != NO_SPAN {
-            let above = traces.spans()[span.parent as usize].service;
-            count(self.callers.entry((span.service, span.operation)).or_default(), above);
+        let mut child = scan.answers[index - trace.first as usize];
+        if child == NO_SPAN && span.is_producer() {
+            child = scan.linked.get(&(trace.id, span.id)).copied().unwrap_or(NO_SPAN);
+        }
+        // A call that failed may never have arrived.
+        if child != WRAPPER && !(span.is_error() && child == NO_SPAN) {
+            let site = self.site(traces, index, scan);
+            self.call(traces, Call { span: piece.span, trace: piece.trace, site, child }, scan);
         }
     }
 
-    fn site(
-        &mut self,
-        traces: &Traces,
-        index: usize,
-        sites: &mut Map<Key, u32>,
-        ordinals: &mut Map<(u32, Text), u32>,
-    ) -> u32 {
+    fn site(&mut self, traces: &Traces, index: usize, scan: &mut Scan) -> u32 {
         let span = &traces.spans()[index];
-        let peer = peer(traces, span);
+        let peer = peer(traces, span, &mut scan.here);
         let (mut above, mut ordinal) = (Text::EMPTY, 0);
         if peer.is_empty() {
             above = traces.parent(index).map_or(Text::EMPTY, |parent| traces.spans()[parent].operation);
-            let seen = ordinals.entry((span.parent, span.operation)).or_default();
+            let seen = scan.ordinals.entry((span.parent, span.operation)).or_default();
             ordinal = *seen;
             *seen = (*seen + 1).min(ORDINAL_MAX);
         }
-        let key = (span.service, span.operation, peer, above, ordinal);
-        *sites.entry(key).or_insert_with(|| {
-            let (service, operation, protocol) = (span.service, span.operation, protocol(traces, index));
-            self.sites.push(Site { service, operation, peer, protocol, callees: Vec::new(), calls: 0, answered: 0 });
+        *scan.sites.entry((span.service, span.operation, peer, above, ordinal)).or_insert_with(|| {
+            self.sites.push(Site {
+                service: span.service,
+                operation: span.operation,
+                peer,
+                protocol: protocol(traces, index),
+                callees: Vec::new(),
+                calls: 0,
+                answered: 0,
+                fastest_ns: u64::MAX,
+            });
             self.sites.len() as u32 - 1
         })
     }
 
-    fn call(&mut self, traces: &Traces, call: Call) {
-        let failed = traces.spans()[call.span as usize].is_error();
-        if failed && call.child == NO_SPAN {
-            return; // It may never have arrived.
-        }
+    fn call(&mut self, traces: &Traces, call: Call, scan: &mut Scan) {
         self.calls.push(call);
         let site = &mut self.sites[call.site as usize];
         site.calls += 1;
-        if call.child != NO_SPAN {
-            let callee = traces.spans()[call.child as usize].service;
-            site.answered += 1;
-            count(&mut site.callees, callee);
-            if !site.peer.is_empty() {
-                count(self.peers.entry((site.peer, site.protocol)).or_default(), callee);
+        if call.child == NO_SPAN {
+            return;
+        }
+        let (outer, inner) = (&traces.spans()[call.span as usize], &traces.spans()[call.child as usize]);
+        site.answered += 1;
+        site.fastest_ns = site.fastest_ns.min(if outer.timed { outer.duration_ns() } else { 0 });
+        count(&mut site.callees, inner.service);
+        if !outer.is_producer() && outer.timed && inner.timed {
+            let overheads = self.overheads_ns.entry(inner.service).or_default();
+            if overheads.len() < SAMPLES_MAX {
+                overheads.push(outer.duration_ns().saturating_sub(inner.duration_ns()));
+                let early = outer.start_ns.saturating_sub(inner.start_ns);
+                scan.sticks_out_ns.push(early.max(inner.end_ns.saturating_sub(outer.end_ns)));
             }
         }
+    }
+
+    /// What follows from the counts.
+    fn conclude(&mut self, mut scan: Scan) {
+        let mut called: Vec<((Text, Text, Text), u32)> = scan.called.drain().collect();
+        called.sort_unstable();
+        for ((service, operation, above), calls) in called {
+            add(self.served.entry(operation).or_default(), service, calls);
+            if !above.is_empty() {
+                add(self.callers.entry((service, operation)).or_default(), above, calls);
+            }
+        }
+        for site in self.sites.iter().filter(|site| !site.peer.is_empty()) {
+            for (callee, calls) in &site.callees {
+                add(self.peers.entry((site.peer, site.protocol)).or_default(), *callee, *calls);
+            }
+        }
+        let out = &mut scan.sticks_out_ns;
+        let place = (out.len() * 49 / 50).min(out.len().saturating_sub(1));
+        let learned = if out.is_empty() { 0 } else { *out.select_nth_unstable(place).1 };
+        self.clocks_ns = learned.clamp(CLOCKS_MIN_NS, CLOCKS_MAX_NS);
+    }
+}
+
+/// Answered calls of one service whose times are kept.
+const SAMPLES_MAX: usize = 2_000;
+
+/// What is only needed during the pass.
+#[derive(Default)]
+struct Scan {
+    sites: Map<Key, u32>,
+    ordinals: Map<(u32, Text), u32>,
+    linked: Map<(TraceId, SpanId), u32>,
+    linking: HashSet<u32, RandomState>,
+    /// For the spans of the trace at hand.
+    answers: Vec<u32>,
+    /// Service, operation, and the service above.
+    called: Map<(Text, Text, Text), u32>,
+    sticks_out_ns: Vec<u64>,
+    /// Names that stand for this machine, as far as they were looked at.
+    here: Map<Text, bool>,
+}
+
+fn add(counts: &mut Vec<(Text, u32)>, key: Text, more: u32) {
+    match counts.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, count)) => *count += more,
+        None => counts.push((key, more)),
     }
 }
 
@@ -217,11 +266,13 @@ type Key = (Text, Text, Text, Text, u32);
 /// In place of an answer: the call is made by another span below this one.
 const WRAPPER: u32 = NO_SPAN - 1;
 
-/// For each outgoing span the incoming span that answers it.
-fn answers(traces: &Traces) -> Vec<u32> {
-    let spans = traces.spans();
-    let mut answers = vec![NO_SPAN; spans.len()];
-    for (index, span) in spans.iter().enumerate() {
+/// For each outgoing span of a trace the incoming span that answers it.
+fn answers(traces: &Traces, trace: &Trace, answers: &mut Vec<u32>) {
+    let (spans, first) = (traces.spans(), trace.first as usize);
+    answers.clear();
+    answers.resize(trace.spans().len(), NO_SPAN);
+    for index in trace.spans() {
+        let span = &spans[index];
         let Some(mut above) = traces.parent(index) else { continue };
         let crosses = span.is_incoming() || spans[above].service != span.service;
         if !crosses && !span.is_outgoing() {
@@ -233,10 +284,11 @@ fn answers(traces: &Traces) -> Vec<u32> {
                 break;
             }
             if spans[above].is_outgoing() {
-                if crosses && answers[above] >= WRAPPER {
-                    answers[above] = index as u32;
-                } else if !crosses && answers[above] == NO_SPAN {
-                    answers[above] = WRAPPER;
+                let answer = &mut answers[above - first];
+                if crosses && *answer >= WRAPPER {
+                    *answer = index as u32;
+                } else if !crosses && *answer == NO_SPAN {
+                    *answer = WRAPPER;
                 }
                 break;
             }
@@ -244,7 +296,6 @@ fn answers(traces: &Traces) -> Vec<u32> {
             above = next;
         }
     }
-    answers
 }
 
 /// Which span follows up what was sent by the span with that id: messages are often handled in traces of their own.
@@ -253,7 +304,8 @@ fn linked(traces: &Traces) -> Map<(TraceId, SpanId), u32> {
     incoming.map(|link| ((link.trace_id, link.span_id), link.span)).collect()
 }
 
-fn foreign_below(traces: &Traces) -> Vec<bool> {
+/// For each span: whether something of another service hangs below it, with only spans of its own in between.
+pub(super) fn foreign_below(traces: &Traces) -> Vec<bool> {
     let spans = traces.spans();
     let mut below = vec![false; spans.len()];
     for index in (0..spans.len()).rev() {
@@ -265,10 +317,15 @@ fn foreign_below(traces: &Traces) -> Vec<bool> {
 }
 
 /// Whom a call names, unless it says no more than "myself" or "this machine".
-fn peer(traces: &Traces, span: &Span) -> Text {
-    let name = traces.text(span.peer);
-    let here = name.eq_ignore_ascii_case("localhost") || name.starts_with("127.") || name == "::1" || name == "0.0.0.0";
-    if here || span.peer == span.service { Text::EMPTY } else { span.peer }
+fn peer(traces: &Traces, span: &Span, here: &mut Map<Text, bool>) -> Text {
+    if span.peer.is_empty() || span.peer == span.service {
+        return Text::EMPTY;
+    }
+    let is_here = here.entry(span.peer).or_insert_with(|| {
+        let name = traces.text(span.peer);
+        name.eq_ignore_ascii_case("localhost") || name.starts_with("127.") || name == "::1" || name == "0.0.0.0"
+    });
+    if *is_here { Text::EMPTY } else { span.peer }
 }
 
 fn protocol(traces: &Traces, index: usize) -> Protocol {

@@ -1,6 +1,6 @@
 //! What goes wrong with traces on their way, done to whole ones.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tracewell_analysis::broken::Cause;
 use tracewell_model::{SpanId, SpanKind, TraceId};
@@ -92,7 +92,7 @@ impl Damage {
     }
 
     /// Does it to a service, or to the edge between two.
-    pub fn apply(self, whole: &[RawTrace], edge: Edge, seed: u64) -> Done {
+    pub fn apply(self, whole: &[RawTrace], answered: &Answered, edge: Edge, seed: u64) -> Done {
         let (mut random, mut cuts) = (Random(seed), Random(seed ^ 0xc07));
         let last = whole.iter().flat_map(|trace| &trace.spans).map(|span| span.end_ns).max().unwrap_or(0);
         let first = whole.iter().flat_map(|trace| &trace.spans).map(|span| span.start_ns).min().unwrap_or(0);
@@ -133,7 +133,7 @@ impl Damage {
             traces.append(&mut pieces);
         }
         relink(&mut traces);
-        Done { lost: lost_edges(whole, &traces), traces, cause: self.cause() }
+        Done { lost: lost_edges(answered, &traces), traces, cause: self.cause() }
     }
 }
 
@@ -148,30 +148,35 @@ fn relink(traces: &mut [RawTrace]) {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Calls that had an answer and have it no more, by edge.
-fn lost_edges(whole: &[RawTrace], broken: &[RawTrace]) -> BTreeMap<Edge, usize> {
-    let answered = |traces: &[RawTrace]| {
-        let mut answered: BTreeMap<SpanId, Edge> = BTreeMap::new();
-        let all: HashMap<SpanId, usize> =
-            traces.iter().flat_map(|trace| &trace.spans).map(|span| (span.id, span.service)).collect();
-        for trace in traces {
-            let by_id: HashMap<SpanId, &Raw> = trace.spans.iter().map(|span| (span.id, span)).collect();
-            for span in &trace.spans {
-                if let Some((_, sender)) = span.link
-                    && let Some(service) = all.get(&sender)
-                {
-                    answered.insert(sender, (*service, span.service));
-                }
-                let Some(outer) = span.parent.and_then(|parent| by_id.get(&parent)) else { continue };
-                if is_incoming(span) {
-                    answered.insert(outer.id, (outer.service, span.service));
-                }
+/// Calls that have an answer, and between whom they are.
+pub type Answered = BTreeMap<SpanId, Edge>;
+
+/// The calls of some traces that have an answer.
+pub fn answered(traces: &[RawTrace]) -> Answered {
+    let mut answered = Answered::new();
+    let all: HashMap<SpanId, usize> =
+        traces.iter().flat_map(|trace| &trace.spans).map(|span| (span.id, span.service)).collect();
+    for trace in traces {
+        let by_id: HashMap<SpanId, &Raw> = trace.spans.iter().map(|span| (span.id, span)).collect();
+        for span in &trace.spans {
+            if let Some((_, sender)) = span.link
+                && let Some(service) = all.get(&sender)
+            {
+                answered.insert(sender, (*service, span.service));
+            }
+            let Some(outer) = span.parent.and_then(|parent| by_id.get(&parent)) else { continue };
+            if is_incoming(span) {
+                answered.insert(outer.id, (outer.service, span.service));
             }
         }
-        answered
-    };
-    let (before, after) = (answered(whole), answered(broken));
-    let there: BTreeSet<SpanId> = broken.iter().flat_map(|trace| &trace.spans).map(|span| span.id).collect();
+    }
+    answered
+}
+
+/// Calls that had an answer and have it no more, by edge.
+fn lost_edges(before: &Answered, broken: &[RawTrace]) -> BTreeMap<Edge, usize> {
+    let after = answered(broken);
+    let there: HashSet<SpanId> = broken.iter().flat_map(|trace| &trace.spans).map(|span| span.id).collect();
     let mut lost = BTreeMap::new();
     for (_, edge) in before.iter().filter(|(call, _)| !after.contains_key(call) && there.contains(call)) {
         *lost.entry(*edge).or_default() += 1;

@@ -70,8 +70,18 @@ pub struct System {
     pub instances: Vec<usize>,
     /// For each service, what it does for each kind of request.
     plans: Vec<Vec<Vec<Step>>>,
-    /// Whether client spans say whom they call.
-    peers: bool,
+    naming: Naming,
+}
+
+/// What client spans say about whom they call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Naming {
+    /// Its name, and no more than the method as operation.
+    Peer,
+    /// The operation, as with gRPC.
+    Operation,
+    /// The method.
+    Nothing,
 }
 
 pub const REQUESTS: usize = 3;
@@ -84,7 +94,7 @@ pub fn name(service: usize) -> String {
 
 impl System {
     /// A tree of services with some calls across, 20 to 50 of them.
-    pub fn new(seed: u64, peers: bool) -> Self {
+    pub fn new(seed: u64, naming: Naming) -> Self {
         let mut random = Random(seed);
         let count = 20 + random.below(31);
         let mut plans: Vec<Vec<Vec<Step>>> = vec![vec![Vec::new(); REQUESTS]; count];
@@ -122,7 +132,7 @@ impl System {
             }
         }
         let instances = (0..count).map(|_| 1 + random.below(4)).collect();
-        Self { instances, plans, peers }
+        Self { instances, plans, naming }
     }
 
     /// Traffic of so many requests, `per_second` of them.
@@ -234,8 +244,10 @@ impl Making<'_> {
         match step {
             Step::Call { chance, .. } if self.random.unit() > *chance => return now,
             Step::Call { callee, .. } => {
-                span.operation = if self.system.peers { "POST".into() } else { operation(*callee, self.request) };
-                span.peer = if self.system.peers { name(*callee) } else { String::new() };
+                let naming = self.system.naming;
+                let whole = naming == Naming::Operation;
+                span.operation = if whole { operation(*callee, self.request) } else { "POST".into() };
+                span.peer = if naming == Naming::Peer { name(*callee) } else { String::new() };
                 span.protocol = "http.request.method";
                 // Now and then a connection is refused: nothing arrives.
                 span.failed = self.random.unit() < 0.01;
@@ -289,8 +301,53 @@ fn operation(service: usize, request: usize) -> String {
     format!("POST /{}/{request}", name(service))
 }
 
+/// Whole traces from elsewhere, to be broken, and the names of their services.
+pub fn from(traces: &Traces) -> (Vec<RawTrace>, Vec<String>) {
+    let mut names: Vec<String> = Vec::new();
+    let mut instances: Vec<&str> = Vec::new();
+    let mut number = |text: &str| {
+        names.iter().position(|known| known == text).unwrap_or_else(|| {
+            names.push(text.to_owned());
+            names.len() - 1
+        })
+    };
+    let mut raws = Vec::new();
+    for trace in traces.traces() {
+        let mut raw = RawTrace { id: trace.id, spans: Vec::new() };
+        for span in traces.spans_of(trace) {
+            let text = traces.text(span.instance);
+            let instance = instances.iter().position(|known| *known == text).unwrap_or_else(|| {
+                instances.push(text);
+                instances.len() - 1
+            });
+            raw.spans.push(Raw {
+                id: span.id,
+                parent: span.parent_id,
+                service: number(traces.text(span.service)),
+                instance,
+                operation: traces.text(span.operation).to_owned(),
+                kind: match span.kind {
+                    2 => SpanKind::Server,
+                    3 => SpanKind::Client,
+                    4 => SpanKind::Producer,
+                    5 => SpanKind::Consumer,
+                    _ => SpanKind::Internal,
+                },
+                start_ns: span.start_ns,
+                end_ns: span.end_ns,
+                peer: traces.text(span.peer).to_owned(),
+                protocol: "",
+                failed: span.is_error(),
+                link: None,
+            });
+        }
+        raws.push(raw);
+    }
+    (raws, names)
+}
+
 /// The traces as an analysis takes them; those without spans are left out.
-pub fn build(traces: &[RawTrace]) -> Traces {
+pub fn build(traces: &[RawTrace], name: &dyn Fn(usize) -> String) -> Traces {
     let mut builder = Builder::new();
     for trace in traces.iter().filter(|trace| !trace.spans.is_empty()) {
         for raw in &trace.spans {
@@ -299,7 +356,7 @@ pub fn build(traces: &[RawTrace]) -> Traces {
                 id: raw.id,
                 parent_id: raw.parent,
                 service: texts.number(&name(raw.service)),
-                instance: texts.number(&instance(raw.service, raw.instance)),
+                instance: texts.number(&format!("{}-{}", name(raw.service), raw.instance)),
                 operation: texts.number(&raw.operation),
                 peer: texts.number(&raw.peer),
                 kind: raw.kind as u8,
@@ -317,8 +374,4 @@ pub fn build(traces: &[RawTrace]) -> Traces {
         builder.finish_trace(trace.id, 1.0);
     }
     builder.finish()
-}
-
-pub fn instance(service: usize, instance: usize) -> String {
-    format!("{}-{instance}", name(service))
 }
