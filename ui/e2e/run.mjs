@@ -124,6 +124,46 @@ test('a verdict that cannot be had is said, and the trace is there all the same'
   await sees(page.locator('.verdict'), /card-provider spent/);
 });
 
+test('one key asks why, and the answer leads on to traces, services and hops', async (page) => {
+  await page.goto(`${normal.url}/?q=${encodeURIComponent('{ resource.service.name = "payment" }')}`);
+  await page.waitForSelector('[data-trace]');
+  await page.keyboard.press('w');
+  await page.waitForFunction(() => location.pathname.endsWith('/why'));
+  await sees(page.locator('.verdict'), /94 % of it goes on the way from payment to card-provider/);
+  await sees(page.locator('#f-diff ~ .table'), /payment → card-provider way there[\s\S]*\+122 ms/);
+  await sees(page.locator('.findings'), /SELECT catalog 24 times[\s\S]*gateway does not pass the context on[\s\S]*node-7/);
+  await page.locator('.suspects').getByRole('link', { name: 'payment' }).click();
+  await page.waitForFunction(() => location.pathname.endsWith('/service/payment'));
+  await sees(page.locator('h1'), /payment/);
+});
+
+test('a comparison of two queries lies in the address, and a query that cannot be read is marked', async (page) => {
+  const asked = [];
+  page.on('request', (r) => r.url().includes('/explain') && asked.push(new URL(r.url()).searchParams));
+  await page.goto(`${normal.url}/why`);
+  await sees(page.locator('.verdict'), /card-provider/);
+  await page.locator('input[name="against"]').fill('{ status = ok }');
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await page.waitForFunction(() => new URLSearchParams(location.search).get('against') === '{ status = ok }');
+  await eventually(async () => assert.equal(asked.at(-1)?.get('against'), '{ status = ok }'));
+  await page.goto(`${normal.url}/why?q=${encodeURIComponent('{ stats = error }')}`);
+  await sees(page.locator('#query-error'), /did you mean `status`/);
+  await page.goto(`${normal.url}/why?q=${encodeURIComponent('{ name = "nothing" }')}`);
+  await sees(page.locator('.verdict'), /Too little to say/);
+});
+
+test('a service is told over time, with who calls it, whom it calls and what changed', async (page) => {
+  await page.goto(`${normal.url}/service/payment`);
+  await eventually(async () => assert.equal(await page.locator('figure svg').count(), 3));
+  await sees(page.locator('.body'), /Hops that changed[\s\S]*payment → card-provider[\s\S]*Who calls it[\s\S]*gateway[\s\S]*outside[\s\S]*Whom it calls[\s\S]*notifications[\s\S]*message[\s\S]*Operations[\s\S]*POST \/charges/);
+  await page.getByRole('link', { name: 'POST /charges' }).click();
+  await page.waitForFunction(() => new URLSearchParams(location.search).get('q')?.includes('name = "POST /charges"'));
+  await page.goto(`${normal.url}/service/nobody`);
+  await sees(page.locator('.nothing'), /nobody has no spans in this time/);
+  await page.goto(`${broken.url}/service/payment`);
+  await sees(page.locator('main'), /checksum differs in page 17/);
+});
+
 test('the time range is chosen by keys and lies in the address', async (page) => {
   await page.goto(normal.url);
   await page.waitForSelector('[data-trace]');

@@ -91,3 +91,25 @@ export function explainSet(count, filter) {
     clock_offsets: [{ clock: 'node-7', services: ['rates'], offset_ns: 180e6, uncertainty_ns: 4e5, drift_ppm: 0, steps: [], is_reference: false }],
   };
 }
+
+const part = (p50) => ({ count: 300, meanNs: p50 * 1.1, p50Ns: p50, p90Ns: p50 * 1.7, p99Ns: p50 * 3.2 });
+
+/** A service over the last hour, with a gap in it and a rise at its end. */
+export function redOf(service, spans, now) {
+  const minute = Math.floor(now / 60_000);
+  const step = (i) => ({ startUnixNano: String(BigInt(minute - 59 + i) * 60_000_000_000n), spans: 40 + ((i * 7) % 13), errors: i > 50 ? 4 : 0, meanDurationNs: 6e6, duration: part((i > 50 ? 18e6 : 6e6) + (i % 5) * 4e5) });
+  const steps = Array.from({ length: 60 }, (_, i) => i).filter((i) => i < 20 || i > 24).map(step);
+  const operation = (name, kind, p50) => ({ name, kind, total: { startUnixNano: steps[0].startUnixNano, spans: 1200, errors: kind === 'server' ? 3 : 0, meanDurationNs: p50, duration: part(p50) }, steps: [] });
+  const none = { startUnixNano: '0', spans: 0, errors: 0, meanDurationNs: 0 };
+  if (spans === 0) return { service, stepMinutes: 1, total: none, steps: [], operations: [], complete: true, warnings: [] };
+  return { service, stepMinutes: 1, total: { ...steps[0], spans: 2600, errors: 36 }, steps, operations: [operation('POST /charges', 'server', 9e6), operation('POST /v1/charges', 'client', 6e6)], complete: true, warnings: [] };
+}
+
+export function hopsOf(service) {
+  const hop = (caller, callee, more = {}) => ({ caller, callee, isAsync: false, calls: 1200, errors: 3, unpaired: 0, request: part(4e5), server: part(9e6), own: part(3e6), response: part(2e5), ...more });
+  return { edges: [hop('gateway', service), hop('', service, { calls: 12, errors: 0, request: undefined }), hop(service, 'card-provider', { errors: 41 }), hop(service, 'notifications', { isAsync: true, queue: part(12e6), response: undefined })], total: 4, stepMinutes: 0, complete: true, warnings: [] };
+}
+
+export function hopChangesOf() {
+  return { changes: explainSet(100, '').hops, locations: [], tested: 41, not_enough: 2, small: 1, complete: true, warnings: [] };
+}

@@ -7,7 +7,7 @@ import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brokenTrace, deepTrace, fromOtlp, largeTrace, random, shopTrace } from './generate.mjs';
 import { encodeColumns } from './columns.mjs';
-import { explainSet, explainTrace } from './explain.mjs';
+import { explainSet, explainTrace, hopChangesOf, hopsOf, redOf } from './explain.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const DIST = join(HERE, '..', 'dist');
@@ -238,6 +238,9 @@ export function startMock({ port = 0, mode = 'normal', slow = 0, now = Date.now(
       const filters = parseQuery(p.get('where') ?? '');
       return explainSet(within(url).filter((t) => t.spans.some((s) => filters.every((f) => f(t, s)))).length, p.get('where'));
     }
+    if (parts[0] === 'services' && parts[2] === 'red') return redOf(parts[1], within(url).filter((t) => t.spans.some((s) => s.service === parts[1])).length, now);
+    if (path === 'hops') return hopsOf(p.get('service') ?? 'gateway');
+    if (path === 'hops/changes') return hopChangesOf();
     if (path === 'services') {
       const map = new Map();
       for (const t of within(url)) for (const s of bounds(t).services) {

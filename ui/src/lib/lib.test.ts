@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { filled } from './services';
 import { ago, bytes, plural, pretty, shortCount, valueText, valueType } from './format';
 import { endpoints } from './endpoints';
 import { findTraceId } from './paste';
@@ -124,5 +125,15 @@ describe('the status of the server', () => {
     expect(p.figures).toEqual([['Spans', '3', false]]);
     expect(p.parts[0]!.figures).toEqual([['Poisoned', 'yes', true]]);
     expect(p.tables[0]).toEqual({ name: 'Tables', head: ['Signal', 'Head rows'], rows: [['traces', '2']] });
+  });
+});
+
+describe('a service over time', () => {
+  it('gaps are steps without spans, and what lies outside is left out', () => {
+    const minute = 60_000;
+    const step = (at: number) => ({ startUnixNano: `${at * minute}000000`, spans: at, errors: 0, meanDurationNs: 1 });
+    const all = filled([step(10), step(12), step(40)], 1, 9.5 * minute, 14 * minute);
+    expect(all.map((s) => s?.spans ?? null)).toEqual([null, 10, null, 12, null]);
+    expect(filled([], 1, 0, 0)).toEqual([null]);
   });
 });
