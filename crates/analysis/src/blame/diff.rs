@@ -43,7 +43,7 @@ pub struct Set {
 pub struct Side {
     /// Mean time on the critical path, nanoseconds per trace.
     pub mean_ns: f64,
-    /// Spans of it on the critical path, per trace.
+    /// Spans of it on the critical path, per trace; of a service the requests that it handled there.
     pub calls: f64,
     /// Mean time of one of them, nanoseconds.
     pub per_call_ns: f64,

@@ -16,7 +16,7 @@
 //! **Keys.** Every nanosecond of a path belongs to one *place*: the operation whose own time it is (with the wait for
 //! somebody who sent no spans), or the hop that it passes in, on the way there or back. Places therefore sum to the duration
 //! of the root. Services (all their operations), hops (both ways, and the wait for whoever sent none) and statements (all
-//! that happens below the span with the statement, in other services too) are further views of the same time.
+//! that happens below the topmost span with a statement, in the database too) are further views of the same time.
 //!
 //! **Algorithm.** Means over traces, zeros included, with 95 % intervals of Student's distribution; sampled traces count as
 //! many times as they stand for, with Kish's effective sample size (Kish, *Survey Sampling*, 1965). A change is taken apart
@@ -110,7 +110,7 @@ pub struct Share {
     pub interval: Option<Interval>,
     /// Share of the requests' time.
     pub share: f64,
-    /// Spans of it on the critical path, per trace.
+    /// Spans of it on the critical path, per trace; of a service the requests that it handled there.
     pub calls: f64,
     /// Mean time of one of them, nanoseconds.
     pub per_call_ns: f64,

@@ -130,7 +130,9 @@ struct Seen {
     operation: u32,
     /// Its place in the flame graph.
     node: u32,
-    /// Span that holds the statement that this one works for; [`NONE`] if there is none, [`NONE`]` - 1` if not looked up.
+    /// The span that its service began this work with.
+    entry: u32,
+    /// The span with the statement that it works for, [`NONE`] if there is none.
     statement: u32,
     /// Halfway between the start and the end of the other side, 0 if not looked up.
     middle_ns: u64,
@@ -138,15 +140,15 @@ struct Seen {
     counted: u8,
 }
 
-const UNKNOWN: u32 = NONE - 1;
 const UNSEEN: Seen =
-    Seen { operation: NONE, node: NONE, statement: UNKNOWN, middle_ns: 0, callee: Text::EMPTY, counted: 0 };
+    Seen { operation: NONE, node: NONE, entry: NONE, statement: NONE, middle_ns: 0, callee: Text::EMPTY, counted: 0 };
 
 const OWN: u8 = 1;
 const REQUEST: u8 = 2;
 const RESPONSE: u8 = 4;
 const EDGE: u8 = 8;
 const STATEMENT: u8 = 16;
+const SERVICE: u8 = 32;
 
 /// Reads the traces of a set.
 struct Reader<'a> {
@@ -213,6 +215,7 @@ impl<'a> Reader<'a> {
             let calls = self.first_time(span, EDGE);
             tally.views[View::Edges as usize].add(tally.keys.belongs(place), time_ns, calls);
         } else {
+            let calls = self.first_time(self.seen[span - self.first].entry as usize, SERVICE);
             tally.views[View::Services as usize].add(tally.keys.belongs(place), time_ns, calls);
             let record = &self.traces.spans()[span];
             if segment.kind == SegmentKind::Wait && !record.peer.is_empty() {
@@ -223,7 +226,9 @@ impl<'a> Reader<'a> {
                 tally.views[View::Edges as usize].add(edge, time_ns, calls);
             }
         }
-        if let Some(holder) = self.statement(span) {
+        let holder = self.seen[span - self.first].statement;
+        if holder != NONE {
+            let holder = holder as usize;
             let record = &self.traces.spans()[holder];
             let service = self.translated.text(&mut tally.keys, record.service);
             let statement = self.translated.text(&mut tally.keys, record.statement);
@@ -244,15 +249,23 @@ impl<'a> Reader<'a> {
                 _ => break,
             }
         }
-        let known = self.seen[at - self.first].node;
-        let mut above = (known != NONE).then_some(known);
+        let known = &self.seen[at - self.first];
+        let mut above = (known.node != NONE).then_some(*known);
         while let Some(span) = self.way.pop() {
             let operation = self.translated.operation(&mut tally.keys, span);
-            let node = tally.flame.child(above, operation);
+            let node = tally.flame.child(above.map(|above| above.node), operation);
             tally.flame.add_call(node, self.set, self.weight);
+            let record = &self.traces.spans()[span];
+            let same = |above: &Seen| {
+                !record.is_incoming() && self.traces.spans()[above.entry as usize].service == record.service
+            };
             let seen = &mut self.seen[span - self.first];
             (seen.operation, seen.node) = (operation, node);
-            above = Some(node);
+            seen.entry = above.filter(same).map_or(span as u32, |above| above.entry);
+            // What a database says of a statement that it was asked to run is the same statement.
+            let own = if record.statement.is_empty() { NONE } else { span as u32 };
+            seen.statement = above.map_or(NONE, |above| above.statement).min(own);
+            above = Some(*seen);
         }
         self.seen[span - self.first].node
     }
@@ -290,29 +303,5 @@ impl<'a> Reader<'a> {
         let middle_ns = if found { start_ns / 2 + end_ns / 2 } else { spans[span].end_ns };
         let seen = &mut self.seen[span - self.first];
         (seen.middle_ns, seen.callee) = (middle_ns.max(1), callee);
-    }
-
-    /// The span with the statement that a span works for: itself, or the nearest above.
-    fn statement(&mut self, span: usize) -> Option<usize> {
-        let mut at = span;
-        self.way.clear();
-        let found = loop {
-            match self.seen[at - self.first].statement {
-                UNKNOWN => {}
-                known => break known,
-            }
-            self.way.push(at);
-            if !self.traces.spans()[at].statement.is_empty() {
-                break at as u32;
-            }
-            match self.traces.parent(at) {
-                Some(parent) => at = parent,
-                None => break NONE,
-            }
-        };
-        while let Some(span) = self.way.pop() {
-            self.seen[span - self.first].statement = found;
-        }
-        (found != NONE).then_some(found as usize)
     }
 }

@@ -56,9 +56,10 @@ pub(super) fn sentence(change: &Change) -> String {
         format!("{} instead of {} each", time(now.per_call_ns), time(before.per_call_ns))
     };
     let doubt = if change.significant { "" } else { "; it may be chance" };
-    format!("{name}: {} per request, {why} ({}){doubt}", signed(beyond), share(change.share))
+    format!("{name}: {} per request, {why}{}{doubt}", signed(beyond), share(change.share))
 }
 
+/// What part of the change it is; nothing for what is not a hundredth of it, or goes against it.
 fn share(share: f64) -> String {
-    format!("{:.0} % of the change", share * 100.0)
+    if share < 0.005 { String::new() } else { format!(" ({:.0} % of the change)", share * 100.0) }
 }

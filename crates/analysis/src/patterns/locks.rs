@@ -61,15 +61,15 @@ fn said_ns(traces: &Traces, span: usize, names: &mut Names) -> Option<u64> {
     })
 }
 
-/// The statement that waits: the span's own, or that of the nearest span above it that has one.
+/// The statement that waits: that of the topmost span above with one, as whoever asked for it wrote it.
 fn statement(traces: &Traces, span: usize) -> Text {
-    let mut at = Some(span);
+    let (mut at, mut found) = (Some(span), Text::EMPTY);
     while let Some(span) = at {
         let statement = traces.spans()[span].statement;
         if !statement.is_empty() {
-            return statement;
+            found = statement;
         }
         at = traces.parent(span);
     }
-    Text::EMPTY
+    found
 }

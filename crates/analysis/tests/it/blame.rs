@@ -59,7 +59,7 @@ fn every_millisecond_has_its_place() {
         ]
     );
     let service = |name: &str| Subject::Service { service: name.into() };
-    assert_eq!(figures(&blame.services), [(service("stock"), 14.0, 4.0), (service("gateway"), 5.0, 1.0)]);
+    assert_eq!(figures(&blame.services), [(service("stock"), 14.0, 2.0), (service("gateway"), 5.0, 1.0)]);
     let database = Subject::Edge { caller: "stock".into(), callee: "stock-db".into(), direction: None };
     assert_eq!(figures(&blame.edges), [(database, 12.0, 2.0), (hop(None), 6.0, 2.0)]);
     let statement = Subject::Statement { service: "stock".into(), statement: "SELECT n FROM stock".into() };
