@@ -126,6 +126,9 @@ fn below_zero(mut values: Vec<f64>, tolerance: f64, enough: usize) -> bool {
         let is_start = enough != ENDS_ENOUGH;
         return is_start && !values.is_empty() && values.iter().all(|value| *value < -(tolerance + SLACK_FEW_NS));
     }
+    if values.iter().all(|value| *value >= -tolerance) {
+        return false;
+    }
     values.sort_unstable_by(f64::total_cmp);
     let quantile = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
     let (low, middle, high) = (quantile(0.05), quantile(0.5), quantile(0.95));

@@ -46,6 +46,7 @@ mod level;
 mod movement;
 mod pairs;
 mod place;
+mod records;
 mod rows;
 
 use std::collections::HashMap;
@@ -59,6 +60,7 @@ use course::Course;
 use pairs::Unit;
 
 pub use correct::{correct, correct_in_place};
+pub use records::corrections;
 
 /// What an estimate may be told. The default fits nearly always.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -221,7 +223,7 @@ impl Clocks {
 
     fn offset_ns(&self, course: usize, at_ns: u64) -> i64 {
         let course = &self.courses[course];
-        let time = (i128::from(at_ns) - i128::from(self.base_ns)) as f64;
+        let time = pairs::difference(at_ns, self.base_ns);
         let length = self.reach.1 - self.reach.0;
         course.at(time.clamp(self.reach.0 - length, self.reach.1 + length)).round() as i64
     }

@@ -1,5 +1,6 @@
 //! What two clocks say of the same call: the pairs of a caller's span and the span that it caused elsewhere.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -37,6 +38,8 @@ pub(super) struct Edge {
     pub first: usize,
     /// … and one past the last.
     pub end: usize,
+    /// Of so many pairs one is looked at closely.
+    pub stride: usize,
     /// False where the ends say nothing: the callers do not wait, or callees go on working after they have answered.
     pub waits: bool,
     /// How coarse the caller's clock is.
@@ -64,6 +67,9 @@ pub(super) struct Pairs {
 /// The coarsest resolution of a clock that is looked for: what runtimes have whose wall clock is not a fine one.
 const STEP_NS_MAX: u64 = 1_000_000;
 
+/// Most pairs of an edge that are looked at closely: more do not make an offset any surer than a network allows.
+const PAIRS_MAX: usize = 2_048;
+
 /// Share of calls that may take longer in the callee than in the caller before "the caller waits" is not believed.
 const IMPATIENT_SHARE_MAX: f64 = 0.05;
 
@@ -73,7 +79,8 @@ impl Pairs {
         let mut numbers: HashMap<Unit, usize, RandomState> = HashMap::default();
         let mut found = Self { base_ns: base(spans), ..Self::default() };
         let mut steps: Vec<u64> = Vec::new();
-        let mut calls: Vec<(u64, Pair)> = Vec::new();
+        let mut edges: HashMap<(u32, u32), u32, RandomState> = HashMap::default();
+        let mut calls: Vec<(u32, Pair)> = Vec::with_capacity(spans.len() / 2);
         let mut of_span: Vec<u32> = Vec::with_capacity(spans.len());
         let mut last: Option<(Unit, usize)> = None;
         for span in spans {
@@ -100,31 +107,71 @@ impl Pairs {
             }
             narrow(&mut steps[number], span);
             if parent.timed && span.timed {
-                calls.push((((caller as u64) << 32) | number as u64, pair(parent, span, found.base_ns)));
+                let next = edges.len() as u32;
+                let edge = *edges.entry((caller as u32, number as u32)).or_insert(next);
+                calls.push((edge, pair(parent, span, found.base_ns)));
             }
         }
-        calls.sort_unstable_by(|one, two| one.0.cmp(&two.0).then(one.1.time.total_cmp(&two.1.time)));
-        found.pairs = calls.iter().map(|(_, pair)| *pair).collect();
-        found.end = found.pairs.iter().map(|pair| pair.time).fold(0.0, f64::max);
-        let mut first = 0;
-        for run in calls.chunk_by(|one, two| one.0 == two.0) {
-            let (caller, callee) = ((run[0].0 >> 32) as usize, (run[0].0 & 0xffff_ffff) as usize);
-            let (caller_step, callee_step) = (steps[caller] as f64, steps[callee] as f64);
-            let mut edge = Edge {
-                caller,
-                callee,
-                first,
-                end: first + run.len(),
-                waits: true,
-                caller_step,
-                callee_step,
-                half_delay: f64::INFINITY,
-            };
-            edge.judge(&mut found.pairs[first..first + run.len()]);
-            first = edge.end;
-            found.edges.push(edge);
+        found.sort(&edges, &calls);
+        for edge in &mut found.edges {
+            (edge.caller_step, edge.callee_step) = (steps[edge.caller] as f64, steps[edge.callee] as f64);
+            edge.judge(&mut found.pairs[edge.first..edge.end]);
         }
+        found.end = found.pairs.iter().map(|pair| pair.time).fold(0.0, f64::max);
         found
+    }
+
+    /// Puts calls in order of their edges, and of time within each.
+    fn sort(&mut self, numbers: &HashMap<(u32, u32), u32, RandomState>, calls: &[(u32, Pair)]) {
+        let mut order: Vec<((u32, u32), u32)> = numbers.iter().map(|(units, number)| (*units, *number)).collect();
+        order.sort_unstable();
+        let mut counts = vec![0; order.len()];
+        calls.iter().for_each(|(edge, _)| counts[*edge as usize] += 1);
+        let mut next = vec![0; order.len()];
+        let mut first = 0;
+        for ((caller, callee), number) in order {
+            let (count, end) = (counts[number as usize], first + counts[number as usize]);
+            self.edges.push(Edge {
+                caller: caller as usize,
+                callee: callee as usize,
+                first,
+                end,
+                stride: count.div_ceil(PAIRS_MAX).max(1),
+                waits: true,
+                caller_step: 0.0,
+                callee_step: 0.0,
+                half_delay: f64::INFINITY,
+            });
+            next[number as usize] = first;
+            first = end;
+        }
+        let none = Pair { time: 0.0, up: 0.0, down: 0.0, begun: 0.0 };
+        self.pairs = vec![none; calls.len()];
+        for (edge, pair) in calls {
+            let place = &mut next[*edge as usize];
+            self.pairs[*place] = *pair;
+            *place += 1;
+        }
+        for edge in &self.edges {
+            let pairs = &mut self.pairs[edge.first..edge.end];
+            // Traces mostly come in order of time.
+            if !pairs.is_sorted_by(|one, two| one.time <= two.time) {
+                pairs.sort_unstable_by(|one, two| {
+                    let order = |pair: &Pair| [pair.time, pair.up, pair.down, pair.begun];
+                    order(one)
+                        .iter()
+                        .zip(&order(two))
+                        .map(|(one, two)| one.total_cmp(two))
+                        .find(|order| order.is_ne())
+                        .unwrap_or(Ordering::Equal)
+                });
+            }
+        }
+    }
+
+    /// The pairs of an edge that its statistics are made from: all of them, or every so many.
+    pub(super) fn some_of_edge(&self, edge: &Edge) -> impl Iterator<Item = &Pair> + '_ {
+        self.of_edge(edge).iter().step_by(edge.stride)
     }
 
     /// When the last of the calls began.
@@ -175,8 +222,12 @@ fn narrow(step: &mut u64, span: &Span) {
     }
 }
 
+/// How much later `one` is than `other`.
+pub(super) fn difference(one: u64, other: u64) -> f64 {
+    if one >= other { (one - other) as f64 } else { -((other - one) as f64) }
+}
+
 fn pair(client: &Span, server: &Span, base_ns: u64) -> Pair {
-    let difference = |one: u64, two: u64| (i128::from(one) - i128::from(two)) as f64;
     // A call that failed may have been given up by its caller while the callee went on.
     let waits = client.is_outgoing() && !client.is_producer() && !client.is_error() && !server.is_consumer();
     let bound = |value: f64| if waits { value } else { f64::NEG_INFINITY };

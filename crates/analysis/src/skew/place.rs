@@ -231,7 +231,7 @@ impl Placement {
     pub(super) fn samples(&self, pairs: &Pairs, edge: &Edge, known: usize, course: &Course) -> Samples {
         let theirs = &self.courses[self.clock[known]];
         let calls = edge.caller == known;
-        let all = pairs.of_edge(edge).iter().map(|pair| {
+        let all = pairs.some_of_edge(edge).map(|pair| {
             let shift = course.at(pair.time) - theirs.at(pair.time);
             let (time, none) = (pair.time, f64::INFINITY);
             match calls {
@@ -302,7 +302,9 @@ fn departure(edges: &[Samples], typical: f64) -> Option<Departure> {
         .filter(|sample| sample.up.is_finite() && sample.down.is_finite())
         .copied()
         .collect();
-    both.sort_by(|one, two| one.time.total_cmp(&two.time));
+    if edges.len() > 1 {
+        both.sort_by(|one, two| one.time.total_cmp(&two.time));
+    }
     let none = Course::constant(0.0);
     let violations = |course: &Course| edges.iter().map(|samples| samples.violations(course)).sum::<usize>();
     let tolerance = edges.iter().map(Samples::tolerance).fold(0.0, f64::max);

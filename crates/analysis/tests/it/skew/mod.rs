@@ -3,9 +3,11 @@
 mod real;
 mod shop;
 
+use std::sync::Arc;
+
 use tracewell_analysis::skew::{self, ClockKind, ClockOffset, Clocks, Options};
 use tracewell_analysis::{Builder, Span, Traces};
-use tracewell_model::{SpanId, SpanKind, TraceId};
+use tracewell_model::{KeyValue, Resource, SpanId, SpanKind, SpanRecord, TraceId};
 
 use shop::{BASE_NS, MS, Shop};
 
@@ -203,6 +205,39 @@ fn one_trace_is_corrected_by_what_many_have_told() {
     }
     let other = call((0, 100), (10, 90));
     assert_eq!(clocks.bound_to(&other).correction_ns(&other.spans()[1]), 0, "an unknown service");
+}
+
+#[test]
+fn records_are_corrected_in_their_order() {
+    let resource = |service: &str| {
+        let attributes = vec![KeyValue::new("service.name", service), KeyValue::new("service.instance.id", "0")];
+        Arc::new(Resource { attributes, ..Resource::default() })
+    };
+    let record =
+        |resource: &Arc<Resource>, id: u64, parent: u64, kind: SpanKind, start_ms: i64, end_ms: i64| SpanRecord {
+            resource: Arc::clone(resource),
+            scope: Arc::default(),
+            span: tracewell_model::Span {
+                trace_id: TraceId([1; 16]),
+                span_id: SpanId::from_u64(id),
+                parent_span_id: (parent > 0).then(|| SpanId::from_u64(parent)),
+                kind: kind as i32,
+                start_unix_nano: BASE_NS.saturating_add_signed(start_ms * 1_000_000),
+                end_unix_nano: BASE_NS.saturating_add_signed(end_ms * 1_000_000),
+                ..tracewell_model::Span::default()
+            },
+        };
+    let (shop, bank) = (resource("shop"), resource("bank"));
+    let records = |behind: i64| {
+        [
+            record(&bank, 3, 2, SpanKind::Internal, 20 - behind, 30 - behind),
+            record(&bank, 2, 1, SpanKind::Server, 10 - behind, 40 - behind),
+            record(&shop, 1, 0, SpanKind::Client, 0, 50),
+        ]
+    };
+    assert_eq!(skew::corrections(&records(0), &Traces::default()), None);
+    assert_eq!(skew::corrections(&records(110), &Traces::default()), Some(vec![-100_000_000, -100_000_000, 0]));
+    assert_eq!(skew::corrections(&[], &Shop::default().open()), None);
 }
 
 #[test]
