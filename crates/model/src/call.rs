@@ -221,7 +221,12 @@ fn own_times(trace: &impl TraceSpans, parents: &[Option<usize>]) -> Vec<u64> {
     for span in 0..count {
         let of = match parents[span] {
             _ if is_outgoing(trace.kind(span)) => entries[span],
-            Some(parent) if is_called(trace, parent, span) && !is_message(trace.kind(span), trace.kind(parent)) => {
+            // Below a client it is the client's span that tells, and by the caller's clock.
+            Some(parent)
+                if is_called(trace, parent, span)
+                    && !is_outgoing(trace.kind(parent))
+                    && !is_message(trace.kind(span), trace.kind(parent)) =>
+            {
                 entries[parent]
             }
             _ => continue,

@@ -75,8 +75,25 @@ impl Sketch {
             self.clone_from(other);
             return;
         }
-        let mut merged = Vec::with_capacity(self.buckets.len() + other.buckets.len());
-        let (mut left, mut right) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
+        self.count = self.count.saturating_add(other.count);
+        self.sum = self.sum.saturating_add(other.sum);
+        // A sketch that has taken much has nearly every bucket already.
+        let mut at = 0;
+        let mut known = 0;
+        for (bucket, more) in &other.buckets {
+            at += self.buckets[at..].iter().take_while(|(own, _)| own < bucket).count();
+            match self.buckets.get_mut(at).filter(|(own, _)| own == bucket) {
+                Some((_, count)) => *count = count.saturating_add(*more),
+                None => break,
+            }
+            known += 1;
+        }
+        if known == other.buckets.len() {
+            return;
+        }
+        let other = &other.buckets[known..];
+        let mut merged = Vec::with_capacity(self.buckets.len() + other.len());
+        let (mut left, mut right) = (self.buckets.iter().peekable(), other.iter().peekable());
         while let (Some((a, _)), Some((b, _))) = (left.peek(), right.peek()) {
             let (from_left, from_right) = (a <= b, b <= a);
             let mut next = (*a.min(b), 0u64);
@@ -90,8 +107,36 @@ impl Sketch {
         }
         merged.extend(left.chain(right));
         self.buckets = merged;
-        self.count = self.count.saturating_add(other.count);
-        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// Takes back what another sketch took, all of which this one took as well: what is not here is ignored.
+    pub fn remove(&mut self, other: &Self) {
+        for (bucket, count) in &other.buckets {
+            if let Ok(at) = self.buckets.binary_search_by_key(bucket, |(own, _)| *own) {
+                let own = &mut self.buckets[at].1;
+                let gone = (*own).min(*count);
+                *own -= gone;
+                self.count -= gone;
+            }
+        }
+        self.buckets.retain(|(_, count)| *count > 0);
+        self.sum = self.sum.saturating_sub(other.sum);
+    }
+
+    /// Forgets everything and keeps its memory.
+    pub fn clear(&mut self) {
+        self.buckets.clear();
+        (self.count, self.sum) = (0, 0);
+    }
+
+    /// Takes numbers of one bucket, which must be above all that were taken, and what they add to the sum. With this a
+    /// reader fills a sketch again and again; a bucket that is not above the last one is ignored.
+    pub fn push(&mut self, bucket: i16, count: u64, sum: i64) {
+        if self.buckets.last().is_none_or(|(last, _)| *last < bucket) {
+            self.buckets.push((bucket, count));
+            self.count = self.count.saturating_add(count);
+        }
+        self.sum = self.sum.saturating_add(sum);
     }
 
     /// Bucket (negated for numbers below zero) and how many fell into it; ascending.
@@ -185,5 +230,10 @@ mod tests {
         let mut empty = Sketch::default();
         empty.merge(&whole);
         assert_eq!(empty, whole);
+        // What was taken in can be taken out again.
+        whole.remove(&right);
+        left = Sketch::default();
+        values.iter().step_by(3).for_each(|value| left.add(*value));
+        assert_eq!(whole, left);
     }
 }

@@ -4,11 +4,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use tracewell_analysis::hops::HopChanges;
 use tracewell_model::{LogEntry, TraceId};
 use tracewell_query::traceql::{self, Query};
 use tracewell_query::{
-    AttributeKey, AttributeScope, AttributeValues, Budget, Listing, LogSearch, OperationSummary, QueryError,
-    SearchRequest, SearchResponse, ServiceSummary, Trace,
+    AttributeKey, AttributeScope, AttributeValues, Budget, HopEdge, HopRequest, Listing, LogSearch, OperationSummary,
+    QueryError, Red, SearchRequest, SearchResponse, ServiceSummary, Trace,
 };
 use tracewell_store::table::{Signal, Source};
 
@@ -109,6 +110,39 @@ pub(crate) fn operations(
         range.1,
         budget,
     )?)
+}
+
+pub(crate) fn hops(
+    app: &App,
+    tenant: &Tenant,
+    request: &HopRequest,
+    budget: &Budget,
+) -> Result<Listing<HopEdge>, ApiError> {
+    let sources = sources(app, tenant, Signal::Traces, Some((request.start, request.end)));
+    Ok(tracewell_query::hops(&sources, request, budget)?)
+}
+
+pub(crate) fn hop_changes(
+    app: &App,
+    tenant: &Tenant,
+    before: Range,
+    now: Range,
+    budget: &Budget,
+) -> Result<(HopChanges, Vec<String>), ApiError> {
+    let sources = sources(app, tenant, Signal::Traces, Some((before.0.min(now.0), before.1.max(now.1))));
+    Ok(tracewell_query::hop_changes(&sources, before, now, budget)?)
+}
+
+pub(crate) fn red(
+    app: &App,
+    tenant: &Tenant,
+    service: &str,
+    range: Range,
+    step_minutes: u64,
+    budget: &Budget,
+) -> Result<Red, ApiError> {
+    let sources = sources(app, tenant, Signal::Traces, Some(range));
+    Ok(tracewell_query::red(&sources, service, range, step_minutes, budget)?)
 }
 
 pub(crate) fn attribute_keys(

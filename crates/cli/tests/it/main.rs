@@ -2,6 +2,7 @@
 
 mod apis;
 mod commands;
+mod hops;
 mod ingest_logs;
 mod lifecycle;
 mod proxy;

@@ -25,7 +25,7 @@ const MINUTE_NS: u64 = 60_000_000_000;
 const VALUES_MAX: usize = 100_000;
 
 /// The minutes that a range of nanoseconds touches.
-fn minutes(start: u64, end: u64) -> Option<RangeInclusive<u64>> {
+pub(super) fn minutes(start: u64, end: u64) -> Option<RangeInclusive<u64>> {
     (start < end).then(|| start / MINUTE_NS..=(end - 1) / MINUTE_NS)
 }
 
@@ -110,19 +110,19 @@ pub fn operations(
 type OperationTotals = HashMap<(Arc<str>, i32), (u64, u64, u128)>;
 
 /// How going over the sources ended.
-struct Ended {
+pub(super) struct Ended {
     complete: bool,
     warnings: Vec<String>,
 }
 
 impl Ended {
-    fn listing<T>(self, items: Vec<T>) -> Listing<T> {
+    pub(super) fn listing<T>(self, items: Vec<T>) -> Listing<T> {
         Listing { items, complete: self.complete, warnings: self.warnings }
     }
 }
 
 /// Calls `visit` with every source that overlaps the range, until the budget ends.
-fn over(
+pub(super) fn over(
     sources: &[Arc<dyn Source>],
     signal: Signal,
     start: u64,

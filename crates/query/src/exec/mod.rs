@@ -15,9 +15,11 @@ mod budget;
 mod columns;
 mod cursor;
 mod gather;
+mod hops;
 mod listing;
 mod logs;
 mod matches;
+mod red;
 mod row;
 mod rows;
 mod scan;
@@ -35,8 +37,10 @@ pub use api::{
 pub use budget::{Budget, Stats};
 pub use cursor::Cursor;
 pub use gather::{GatherRequest, Gathered, Which, gather};
+pub use hops::{HopEdge, HopRequest, hop_changes, hops};
 pub use listing::{attribute_keys, attribute_values, operations, services};
 pub use logs::{LogSearch, search_logs, trace_logs};
+pub use red::{Red, RedOperation, RedStep, red};
 pub use search::search;
 pub use trace::{Trace, trace};
 

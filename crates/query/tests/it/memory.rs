@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roaring::RoaringBitmap;
-use tracewell_model::{KeyValue, SpanRecord, TraceId, Value};
+use tracewell_model::{KeyValue, SpanRecord, TraceId, Value, sketch};
+use tracewell_store::index::{HopSpan, Hops};
 use tracewell_store::table::{
-    AttrType, Bitmap, Chunk, Field, NO_CODE, OperationCount, Rows, Signal, Source, SourceError, StrTable,
-    TermPredicate, TraceBlock, TraceEntry, TraceSet,
+    AttrType, Bitmap, Chunk, DurationCounts, Field, HopCount, NO_CODE, OperationCount, Rows, Signal, Source,
+    SourceError, StrTable, TermPredicate, TraceBlock, TraceEntry, TraceSet,
 };
 use tracewell_wire::otlp::json;
 
@@ -24,6 +25,7 @@ pub struct Memory {
     columns: BTreeMap<Field, Vec<Option<Cell>>>,
     entries: Vec<TraceEntry>,
     rows: Vec<(u32, u32)>,
+    hops: Vec<HopCount>,
     row_count: u32,
     chunk_rows: u32,
     block_traces: u32,
@@ -48,6 +50,7 @@ impl Memory {
             columns: BTreeMap::new(),
             entries: Vec::new(),
             rows: Vec::new(),
+            hops: Vec::new(),
             row_count: spans.len() as u32,
             chunk_rows,
             block_traces,
@@ -57,9 +60,26 @@ impl Memory {
         for (row, record) in spans.iter().enumerate() {
             memory.put_row(row, record, &spans);
         }
+        let mut hops = Hops::default();
         for trace in spans.chunk_by(|left, right| left.span.trace_id == right.span.trace_id) {
             let first = memory.rows.last().map_or(0, |(_, end)| *end);
             memory.rows.push((first, first + trace.len() as u32));
+            for record in trace {
+                let span = &record.span;
+                let parent = span.parent_span_id.and_then(|id| trace.iter().position(|of| of.span.span_id == id));
+                let service = hops.service(record.resource.service_name());
+                hops.span(HopSpan {
+                    id: span.span_id.to_u64(),
+                    start_ns: span.start_unix_nano,
+                    duration_ns: span.end_unix_nano.wrapping_sub(span.start_unix_nano),
+                    kind: span.kind,
+                    is_error: span.status.code == 2,
+                    service,
+                    parent: parent.map(|parent| parent as u32),
+                    is_orphan: span.parent_span_id.is_some() && parent.is_none(),
+                });
+            }
+            hops.finish_trace();
             let root = trace.iter().find(|record| record.span.parent_span_id.is_none());
             memory.entries.push(TraceEntry {
                 trace_id: trace[0].span.trace_id,
@@ -70,6 +90,7 @@ impl Memory {
                 root: root.map(|root| (root.resource.service_name().into(), root.span.name.as_str().into())),
             });
         }
+        memory.hops = hops.counts();
         memory
     }
 
@@ -319,6 +340,50 @@ impl Source for Memory {
                     spans: 1,
                     duration_ns: bits(&Field::Duration, row),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    fn durations(
+        &self,
+        minutes: RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&DurationCounts),
+    ) -> Result<(), SourceError> {
+        let text = |field: Field, row: usize| match self.columns.get(&field).and_then(|cells| cells[row].as_ref()) {
+            Some(Cell::Text(text)) => Arc::from(text.as_str()),
+            _ => Arc::from(""),
+        };
+        let bits = |field: Field, row: usize| match self.columns.get(&field).and_then(|cells| cells[row].as_ref()) {
+            Some(Cell::Bits(bits)) => *bits,
+            _ => 0,
+        };
+        for row in 0..self.row_count as usize {
+            let counts = DurationCounts {
+                minute: bits(Field::Start, row) / 600_000_000_000 * 10,
+                service: text(Field::Service, row),
+                name: text(Field::Name, row),
+                kind: bits(Field::Kind, row) as i32,
+                buckets: vec![(sketch::bucket(bits(Field::Duration, row)), 1)],
+            };
+            let touches = counts.minute <= *minutes.end() && counts.minute + 10 > *minutes.start();
+            if touches && service.is_none_or(|service| *counts.service == *service) {
+                visit(&counts);
+            }
+        }
+        Ok(())
+    }
+
+    fn hops(
+        &self,
+        minutes: RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&HopCount),
+    ) -> Result<(), SourceError> {
+        for count in self.hops.iter().filter(|count| minutes.contains(&count.minute)) {
+            if service.is_none_or(|service| *count.caller == *service || *count.callee == *service) {
+                visit(count);
             }
         }
         Ok(())

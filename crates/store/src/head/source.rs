@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLockReadGuard;
 use roaring::RoaringBitmap;
-use tracewell_model::TraceId;
+use tracewell_model::{TraceId, sketch};
 
 use super::SharedBlock;
 use super::block::Block;
+use crate::index::{DURATION_MINUTES, HopSpan, Hops};
 use crate::table::{
-    AttrType, Chunk, Field, NO_CODE, OperationCount, Rows, Signal, Source, SourceError, TermPredicate, TraceBlock,
-    TraceEntry, TraceSet,
+    AttrType, Chunk, DurationCounts, Field, HopCount, NO_CODE, OperationCount, Rows, Signal, Source, SourceError,
+    TermPredicate, TraceBlock, TraceEntry, TraceSet,
 };
 
 /// Nanoseconds in a minute.
@@ -31,6 +33,8 @@ pub struct BlockSource {
     time_range: (u64, u64),
     trace_block: OnceLock<Arc<TraceBlock>>,
     operations: OnceLock<Vec<OperationCount>>,
+    durations: OnceLock<Vec<DurationCounts>>,
+    hops: OnceLock<Vec<HopCount>>,
 }
 
 impl BlockSource {
@@ -49,6 +53,8 @@ impl BlockSource {
             time_range,
             trace_block: OnceLock::new(),
             operations: OnceLock::new(),
+            durations: OnceLock::new(),
+            hops: OnceLock::new(),
         })
     }
 
@@ -104,47 +110,98 @@ impl BlockSource {
 
     fn build_operations(&self) -> Vec<OperationCount> {
         let block = self.read();
-        let rows = self.rows as usize;
-        let chunk = |field| block.chunk(&field, rows);
-        let (starts, durations, kinds, statuses) =
-            (chunk(Field::Start), chunk(Field::Duration), chunk(Field::Kind), chunk(Field::StatusCode));
-        let (services, names) = (chunk(Field::Service), chunk(Field::Name));
-        let bits = |chunk: &Option<Chunk>, row| chunk.as_ref().and_then(|chunk| chunk.bits(row)).unwrap_or_default();
-        let code = |chunk: &Option<Chunk>, row: usize| match chunk {
-            Some(Chunk::Str { codes, .. }) => codes[row],
-            _ => NO_CODE,
-        };
+        let columns = Columns::new(&block, self.rows as usize);
         let mut counts: HashMap<OperationKey, (u64, u64)> = HashMap::new();
-        for row in 0..rows {
+        for row in 0..self.rows as usize {
             let key = (
-                bits(&starts, row) / MINUTE_NS,
-                code(&services, row),
-                code(&names, row),
-                bits(&kinds, row),
-                bits(&statuses, row),
+                columns.bits(&columns.start, row) / MINUTE_NS,
+                columns.code(&columns.service, row),
+                columns.code(&columns.name, row),
+                columns.bits(&columns.kind, row),
+                columns.bits(&columns.status, row),
             );
             let count = counts.entry(key).or_default();
             count.0 += 1;
-            count.1 = count.1.saturating_add((bits(&durations, row) as i64).max(0) as u64);
+            count.1 = count.1.saturating_add(columns.duration_ns(row));
         }
-        let text = |chunk: &Option<Chunk>, code: u32| -> Arc<str> {
-            match chunk {
-                Some(Chunk::Str { dict, .. }) => Arc::from(dict.get(code)),
-                _ => Arc::from(""),
-            }
-        };
         counts
             .into_iter()
             .map(|((minute, service, name, kind, status), (spans, duration_ns))| OperationCount {
                 minute,
-                service: text(&services, service),
-                name: text(&names, name),
+                service: columns.text(&columns.service, service),
+                name: columns.text(&columns.name, name),
                 kind: kind as i64 as i32,
                 status: status as i64 as i32,
                 spans,
                 duration_ns,
             })
             .collect()
+    }
+
+    /// Durations by operation and ten minutes.
+    fn build_durations(&self) -> Vec<DurationCounts> {
+        let block = self.read();
+        let columns = Columns::new(&block, self.rows as usize);
+        let mut counts: HashMap<(u64, u32, u32, u64), BTreeMap<u32, u64>> = HashMap::new();
+        for row in 0..self.rows as usize {
+            let tens = columns.bits(&columns.start, row) / MINUTE_NS / DURATION_MINUTES;
+            let service = columns.code(&columns.service, row);
+            let key = (tens, service, columns.code(&columns.name, row), columns.bits(&columns.kind, row));
+            *counts.entry(key).or_default().entry(sketch::bucket(columns.duration_ns(row))).or_default() += 1;
+        }
+        counts
+            .into_iter()
+            .map(|((tens, service, name, kind), buckets)| DurationCounts {
+                minute: tens * DURATION_MINUTES,
+                service: columns.text(&columns.service, service),
+                name: columns.text(&columns.name, name),
+                kind: kind as i64 as i32,
+                buckets: buckets.into_iter().collect(),
+            })
+            .collect()
+    }
+
+    /// Calls between services, of each trace as far as it is in this block.
+    fn build_hops(&self) -> Vec<HopCount> {
+        let traces = Arc::clone(self.trace_block.get_or_init(|| Arc::new(self.build_trace_block())));
+        let block = self.read();
+        let columns = Columns::new(&block, self.rows as usize);
+        let (ids, parents) =
+            (block.chunk(&Field::SpanId, self.rows as usize), block.chunk(&Field::ParentSpanId, self.rows as usize));
+        let id = |chunk: &Option<Chunk>, row: usize| chunk.as_ref().and_then(|chunk| chunk.bits(row));
+        let mut hops = Hops::default();
+        let services: Vec<u32> = match &columns.service {
+            Some(Chunk::Str { dict, .. }) => (0..dict.len() as u32).map(|code| hops.service(dict.get(code))).collect(),
+            _ => Vec::new(),
+        };
+        let none = hops.service("");
+        let mut positions: HashMap<u64, u32, RandomState> = HashMap::default();
+        for rows in &traces.rows {
+            positions.clear();
+            // In the order in which they are merged.
+            let mut rows: Vec<usize> = rows.iter().map(|row| row as usize).collect();
+            rows.sort_by_key(|row| (columns.bits(&columns.start, *row), id(&ids, *row)));
+            for (position, row) in rows.iter().enumerate() {
+                positions.entry(id(&ids, *row).unwrap_or_default()).or_insert(position as u32);
+            }
+            for row in rows {
+                let parent = id(&parents, row);
+                let found = parent.and_then(|parent| positions.get(&parent).copied());
+                let service = services.get(columns.code(&columns.service, row) as usize);
+                hops.span(HopSpan {
+                    id: id(&ids, row).unwrap_or_default(),
+                    start_ns: columns.bits(&columns.start, row),
+                    duration_ns: columns.duration_ns(row),
+                    kind: columns.bits(&columns.kind, row) as i64 as i32,
+                    is_error: columns.bits(&columns.status, row) == 2,
+                    service: service.copied().unwrap_or(none),
+                    parent: found,
+                    is_orphan: parent.is_some() && found.is_none(),
+                });
+            }
+            hops.finish_trace();
+        }
+        hops.counts()
     }
 
     /// For each value among those of the rows, how many traces hold it.
@@ -310,5 +367,80 @@ impl Source for BlockSource {
         let operations = self.operations.get_or_init(|| self.build_operations());
         operations.iter().filter(|count| minutes.contains(&count.minute)).for_each(visit);
         Ok(())
+    }
+
+    fn durations(
+        &self,
+        minutes: RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&DurationCounts),
+    ) -> Result<(), SourceError> {
+        let durations = self.durations.get_or_init(|| self.build_durations());
+        let touches = |counts: &&DurationCounts| {
+            counts.minute <= *minutes.end() && counts.minute.saturating_add(DURATION_MINUTES) > *minutes.start()
+        };
+        let is_of = |counts: &&DurationCounts| service.is_none_or(|service| *counts.service == *service);
+        durations.iter().filter(touches).filter(is_of).for_each(visit);
+        Ok(())
+    }
+
+    fn hops(
+        &self,
+        minutes: RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&HopCount),
+    ) -> Result<(), SourceError> {
+        let hops = self.hops.get_or_init(|| self.build_hops());
+        let is_of =
+            |count: &&HopCount| service.is_none_or(|service| *count.caller == *service || *count.callee == *service);
+        hops.iter().filter(|count| minutes.contains(&count.minute)).filter(is_of).for_each(visit);
+        Ok(())
+    }
+}
+
+/// The columns that rollups count.
+struct Columns {
+    start: Option<Chunk>,
+    duration: Option<Chunk>,
+    kind: Option<Chunk>,
+    status: Option<Chunk>,
+    service: Option<Chunk>,
+    name: Option<Chunk>,
+}
+
+impl Columns {
+    fn new(block: &Block, rows: usize) -> Self {
+        let chunk = |field| block.chunk(&field, rows);
+        Self {
+            start: chunk(Field::Start),
+            duration: chunk(Field::Duration),
+            kind: chunk(Field::Kind),
+            status: chunk(Field::StatusCode),
+            service: chunk(Field::Service),
+            name: chunk(Field::Name),
+        }
+    }
+
+    fn bits(&self, chunk: &Option<Chunk>, row: usize) -> u64 {
+        chunk.as_ref().and_then(|chunk| chunk.bits(row)).unwrap_or_default()
+    }
+
+    fn code(&self, chunk: &Option<Chunk>, row: usize) -> u32 {
+        match chunk {
+            Some(Chunk::Str { codes, .. }) => codes.get(row).copied().unwrap_or(NO_CODE),
+            _ => NO_CODE,
+        }
+    }
+
+    fn text(&self, chunk: &Option<Chunk>, code: u32) -> Arc<str> {
+        match chunk {
+            Some(Chunk::Str { dict, .. }) if code != NO_CODE => Arc::from(dict.get(code)),
+            _ => Arc::from(""),
+        }
+    }
+
+    /// A duration below zero is a clock that was set back: it counts as none.
+    fn duration_ns(&self, row: usize) -> u64 {
+        (self.bits(&self.duration, row) as i64).max(0) as u64
     }
 }

@@ -1,7 +1,7 @@
 //! The index file as a container: sections, each with a checksum, found through a directory at the end.
 //!
 //! ```text
-//! "TWIDX001"   section … section   directory   directory bytes u32, crc32c u32, "TWIDX001"
+//! "TWIDX002"   section … section   directory   directory bytes u32, crc32c u32, "TWIDX002"
 //! ```
 
 use std::fs::File;
@@ -14,7 +14,9 @@ use crate::segment::varint::{Input, put};
 use crate::table::SourceError;
 
 /// First and last bytes of the file; the number is the version of the format.
-pub const MAGIC: &[u8; 8] = b"TWIDX001";
+pub const MAGIC: &[u8; 8] = b"TWIDX002";
+/// Versions that are read: version 1 has edges where version 2 has hops.
+const MAGICS: [&[u8; 8]; 2] = [MAGIC, b"TWIDX001"];
 const TAIL_BYTES: usize = 16;
 /// Bytes that a section may decompress to.
 const SECTION_BYTES: u64 = 1 << 30;
@@ -44,14 +46,16 @@ pub enum Kind {
     Operations = 9,
     /// Durations by ten minutes and operation.
     Durations = 10,
-    /// Calls by minute and pair of services.
+    /// Calls by minute and pair of services, as version 1 had them.
     Edges = 11,
+    /// Calls by minute and pair of services, with their distributions.
+    Hops = 12,
 }
 
 impl Kind {
     fn from_number(number: u8) -> Option<Self> {
         use Kind::*;
-        [Meta, Names, Traces, Lookup, Filter, Terms, Postings, ChunkFilters, Operations, Durations, Edges]
+        [Meta, Names, Traces, Lookup, Filter, Terms, Postings, ChunkFilters, Operations, Durations, Edges, Hops]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }
@@ -151,7 +155,7 @@ impl SectionReader {
         let tail_at = size.checked_sub(TAIL_BYTES as u64).ok_or_else(|| damaged("it is too short for an index"))?;
         let mut tail = [0u8; TAIL_BYTES];
         file.read_exact_at(&mut tail, tail_at).map_err(io)?;
-        if &tail[8..] != MAGIC {
+        if !MAGICS.iter().any(|magic| tail[8..] == magic[..]) {
             return Err(damaged("it does not end as an index of this version does"));
         }
         let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));

@@ -5,12 +5,14 @@
 //! ```text
 //! traces    ordinal → entry and rows, id → ordinal        (table, look-up, filter)
 //! postings  field, value → ordinals                       (FST, roaring; or filters over chunks)
-//! rollup    minute, operation → spans, durations; edges
+//! rollup    minute, operation → spans, durations
+//! hops      minute, edge → calls, request, server, own, response, queue
 //! format    sections with checksums, directory at the end
 //! ```
 
 mod filter;
 mod format;
+mod hops;
 mod postings;
 mod read;
 mod rollup;
@@ -19,9 +21,10 @@ mod traces;
 use std::path::Path;
 
 use format::{Kind, SectionWriter};
+pub use hops::{HopSpan, Hops};
 use postings::{FieldPostings, Mode};
-pub use read::{Found, Index};
-pub use rollup::{DurationCounts, EdgeCount, EdgeTotals, Observation, Rollup};
+pub use read::{Calls, Found, Index};
+pub use rollup::{DURATION_MINUTES, Observation, Rollup};
 use serde::{Deserialize, Serialize};
 use traces::TraceTableWriter;
 
@@ -124,7 +127,7 @@ impl IndexWriter {
         }
         self.file.put((Kind::Operations, 0, 0), &self.rollup.operations_section())?;
         self.file.put((Kind::Durations, 0, 0), &self.rollup.durations_section())?;
-        self.file.put((Kind::Edges, 0, 0), &self.rollup.edges_section())?;
+        self.file.put((Kind::Hops, 0, 0), &self.rollup.hops.section())?;
         let meta = Meta {
             traces: self.traces.len(),
             rows: self.rows,
@@ -137,5 +140,55 @@ impl IndexWriter {
         let meta = serde_json::to_vec(&meta).map_err(|error| WriteError::Encode { reason: error.to_string() })?;
         self.file.put((Kind::Meta, 0, 0), &meta)?;
         self.file.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+
+    /// An index as version 1 was: another magic, and edges where hops are.
+    fn version_1(path: &Path, magic: &[u8; 8]) {
+        let mut file = SectionWriter::create(path).expect("created");
+        let mut rollup = Rollup::default();
+        let (cart, stock) = (rollup.code("cart"), rollup.code("stock"));
+        file.put((Kind::Operations, 0, 0), &rollup.operations_section()).expect("operations");
+        file.put((Kind::Edges, 0, 0), &[1, 3, cart as u8, stock as u8, 2, 1, 18, 10]).expect("edges");
+        let meta = Meta {
+            traces: 0,
+            rows: 0,
+            lookup_bits: 0,
+            first_rows: Vec::new(),
+            columns: Vec::new(),
+            attributes: columns_described(&[]),
+            fields: Vec::new(),
+        };
+        file.put((Kind::Meta, 0, 0), &serde_json::to_vec(&meta).expect("meta")).expect("written");
+        file.finish().expect("finished");
+        let mut bytes = std::fs::read(path).expect("read");
+        let end = bytes.len() - 8;
+        bytes[..8].copy_from_slice(magic);
+        bytes[end..].copy_from_slice(magic);
+        std::fs::write(path, bytes).expect("written");
+    }
+
+    #[test]
+    fn version_1_is_read_and_a_later_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("old.idx");
+        version_1(&path, b"TWIDX001");
+        let index = Index::open(1, &path).expect("an index");
+        let mut told = Vec::new();
+        let calls = index.calls(&Cache::new(1 << 20)).expect("calls");
+        let decoded = calls.read(0..=9, Some("stock"), &mut |count| {
+            told.push((count.minute, count.caller.to_string(), count.calls, count.errors, count.server.is_empty()));
+        });
+        assert_eq!((decoded, told), (Some(()), vec![(3, "cart".to_owned(), 2, 1, true)]));
+        assert_eq!(calls.read(4..=9, None, &mut |_| panic!("no call is there")), Some(()));
+
+        let later = folder.path().join("later.idx");
+        version_1(&later, b"TWIDX003");
+        assert!(Index::open(2, &later).is_err());
     }
 }

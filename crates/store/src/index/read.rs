@@ -1,6 +1,6 @@
 //! Reading an index file.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use tracewell_model::TraceId;
 
 use super::format::{Kind, SectionKey, SectionReader};
 use super::postings::{self, Mode, Pointer};
-use super::{Meta, filter, rollup, traces};
+use super::{Meta, filter, hops, rollup, traces};
 use crate::cache::{Cache, Piece};
 use crate::segment::varint::Input;
 use crate::segment::{Column, columns_from};
-use crate::table::{AttrType, Field, OperationCount, SourceError, TermPredicate, TraceBlock};
+use crate::table::{AttrType, DurationCounts, Field, HopCount, OperationCount, SourceError, TermPredicate, TraceBlock};
 
 /// An open index file.
 #[derive(Debug)]
@@ -34,6 +34,35 @@ pub enum Found {
     Traces(RoaringBitmap),
     /// Only rows of these chunks can have the value.
     Chunks(Vec<u32>),
+}
+
+/// Calls between services, as an index has them.
+pub enum Calls {
+    /// With distributions.
+    Hops(Arc<Vec<u8>>),
+    /// Counts, from an index of version 1.
+    Edges(Vec<HopCount>),
+}
+
+impl Calls {
+    /// Calls `visit` with those in some minutes, from or to a service if one is named; `None` when they do not decode.
+    pub fn read(
+        &self,
+        minutes: RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&HopCount),
+    ) -> Option<()> {
+        match self {
+            Calls::Hops(section) => hops::read(section, minutes, service, visit),
+            Calls::Edges(edges) => {
+                let is_of = |edge: &&HopCount| {
+                    service.is_none_or(|service| *edge.caller == *service || *edge.callee == *service)
+                };
+                edges.iter().filter(|edge| minutes.contains(&edge.minute)).filter(is_of).for_each(visit);
+                Some(())
+            }
+        }
+    }
 }
 
 /// Whether a term's bytes satisfy a predicate.
@@ -321,13 +350,17 @@ impl Index {
     }
 
     /// Durations by ten minutes and operation.
-    pub fn durations(&self, cache: &Cache) -> Result<Vec<rollup::DurationCounts>, SourceError> {
+    pub fn durations(&self, cache: &Cache) -> Result<Vec<DurationCounts>, SourceError> {
         self.rollup(cache, Kind::Durations, rollup::read_durations)
     }
 
-    /// Calls by minute and pair of services.
-    pub fn edges(&self, cache: &Cache) -> Result<Vec<rollup::EdgeCount>, SourceError> {
-        self.rollup(cache, Kind::Edges, rollup::read_edges)
+    /// Calls by minute and pair of services, for [`Calls::read`].
+    pub fn calls(&self, cache: &Cache) -> Result<Calls, SourceError> {
+        match self.bytes(cache, (Kind::Hops, 0, 0))? {
+            Some(section) => Ok(Calls::Hops(section)),
+            // Version 1.
+            None => self.rollup(cache, Kind::Edges, rollup::read_edges).map(Calls::Edges),
+        }
     }
 
     fn rollup<T>(

@@ -3,19 +3,19 @@
 //! They are made from every row of the segment and never from a sample.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use tracewell_model::sketch;
 
+use super::hops::Hops;
 use crate::segment::varint::{Input, put, put_signed};
-use crate::table::{OperationCount, StrTable};
+use crate::table::{DurationCounts, HopCount, OperationCount, StrTable};
 
 /// Nanoseconds in a minute.
 pub const MINUTE_NS: u64 = 60_000_000_000;
 /// Minutes that share a distribution of durations.
-const DURATION_MINUTES: u64 = 10;
-/// Relative error of a distribution's quantiles.
-const RELATIVE_ERROR: f64 = 0.01;
+pub const DURATION_MINUTES: u64 = 10;
 
 /// What is counted for a span.
 #[derive(Debug, Clone, Copy)]
@@ -34,19 +34,6 @@ pub struct Observation {
     pub status: i32,
 }
 
-/// A call from one service to another: the caller's client span and the callee's span below it, or only the latter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EdgeTotals {
-    /// Calls.
-    pub calls: u64,
-    /// Calls that the callee ended with an error.
-    pub errors: u64,
-    /// Time in the caller's spans.
-    pub client_ns: u64,
-    /// Time in the callee's spans.
-    pub server_ns: u64,
-}
-
 type Operation = (u64, u32, u32, i32, i32);
 
 /// Collects rollups while a segment is written.
@@ -57,25 +44,8 @@ pub struct Rollup {
     operations: HashMap<Operation, (u64, u64), RandomState>,
     /// By ten minutes, service, name, kind and bucket of the logarithm of the duration.
     durations: HashMap<(u64, u32, u32, i32, u32), u64, RandomState>,
-    edges: BTreeMap<(u64, u32, u32), EdgeTotals>,
-}
-
-/// The bucket of a duration: DDSketch (Masson, Rim, Lee, 2019) with 1 % relative error; bucket 0 is zero.
-pub fn duration_bucket(duration_ns: u64) -> u32 {
-    if duration_ns == 0 {
-        return 0;
-    }
-    static SCALE: LazyLock<f64> = LazyLock::new(|| ((1.0 + RELATIVE_ERROR) / (1.0 - RELATIVE_ERROR)).ln().recip());
-    1 + ((duration_ns as f64).ln() * *SCALE).ceil() as u32
-}
-
-/// The duration that stands for a bucket, within 1 % of every duration in it.
-pub fn bucket_duration_ns(bucket: u32) -> f64 {
-    let gamma = (1.0 + RELATIVE_ERROR) / (1.0 - RELATIVE_ERROR);
-    match bucket {
-        0 => 0.0,
-        bucket => 2.0 * gamma.powi(bucket as i32 - 1) / (gamma + 1.0),
-    }
+    /// Calls between services.
+    pub hops: Hops,
 }
 
 impl Rollup {
@@ -96,18 +66,9 @@ impl Rollup {
         let count = self.operations.entry(key).or_default();
         count.0 += 1;
         count.1 = count.1.saturating_add(span.duration_ns);
-        let bucket = duration_bucket(span.duration_ns);
+        let bucket = sketch::bucket(span.duration_ns);
         let key = (minute / DURATION_MINUTES, span.service, span.name, span.kind, bucket);
         *self.durations.entry(key).or_default() += 1;
-    }
-
-    /// Counts a call between services, given by their codes.
-    pub fn add_edge(&mut self, start: u64, caller: u32, callee: u32, call: EdgeTotals) {
-        let totals = self.edges.entry((start / MINUTE_NS, caller, callee)).or_default();
-        totals.calls += call.calls;
-        totals.errors += call.errors;
-        totals.client_ns = totals.client_ns.saturating_add(call.client_ns);
-        totals.server_ns = totals.server_ns.saturating_add(call.server_ns);
     }
 
     fn put_texts(&self, out: &mut Vec<u8>) {
@@ -163,26 +124,6 @@ impl Rollup {
         }
         out
     }
-
-    /// The section of edges. Codes are those of the section of operations.
-    pub fn edges_section(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put(&mut out, self.edges.len() as u64);
-        for ((minute, caller, callee), totals) in &self.edges {
-            for number in [
-                *minute,
-                u64::from(*caller),
-                u64::from(*callee),
-                totals.calls,
-                totals.errors,
-                totals.client_ns,
-                totals.server_ns,
-            ] {
-                put(&mut out, number);
-            }
-        }
-        out
-    }
 }
 
 /// Operations from their section.
@@ -207,48 +148,6 @@ pub fn read_operations(bytes: &[u8]) -> Option<Vec<OperationCount>> {
     Some(operations)
 }
 
-/// How long the spans of one operation took that started within ten minutes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DurationCounts {
-    /// Start of the ten minutes, in minutes since the epoch.
-    pub minute: u64,
-    /// Service name.
-    pub service: Arc<str>,
-    /// Span name.
-    pub name: Arc<str>,
-    /// OTLP span kind.
-    pub kind: i32,
-    /// Bucket of the logarithm of the duration, and how many spans fell into it; ascending.
-    pub buckets: Vec<(u32, u64)>,
-}
-
-impl DurationCounts {
-    /// The duration in nanoseconds that a share `q` (0 to 1) of the spans did not exceed, within 1 %.
-    pub fn quantile_ns(&self, q: f64) -> f64 {
-        let spans: u64 = self.buckets.iter().map(|(_, spans)| spans).sum();
-        let rank = (q.clamp(0.0, 1.0) * spans.saturating_sub(1) as f64).round() as u64;
-        let mut below = 0;
-        let holding = self.buckets.iter().find(|(_, spans)| {
-            below += spans;
-            below > rank
-        });
-        holding.map_or(0.0, |(bucket, _)| bucket_duration_ns(*bucket))
-    }
-}
-
-/// Calls from one service to another in one minute.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EdgeCount {
-    /// Minutes since the epoch.
-    pub minute: u64,
-    /// Service that called.
-    pub caller: Arc<str>,
-    /// Service that was called.
-    pub callee: Arc<str>,
-    /// How often, how long.
-    pub totals: EdgeTotals,
-}
-
 /// Durations from their section and that of operations.
 pub fn read_durations(operations: &[u8], bytes: &[u8]) -> Option<Vec<DurationCounts>> {
     let texts = read_texts(&mut Input::new(operations))?;
@@ -271,29 +170,28 @@ pub fn read_durations(operations: &[u8], bytes: &[u8]) -> Option<Vec<DurationCou
     Some(durations)
 }
 
-/// Edges from their section and that of operations.
-pub fn read_edges(operations: &[u8], bytes: &[u8]) -> Option<Vec<EdgeCount>> {
+/// Calls from the section of edges that version 1 had, and that of operations: counts without distributions.
+pub fn read_edges(operations: &[u8], bytes: &[u8]) -> Option<Vec<HopCount>> {
     let texts = read_texts(&mut Input::new(operations))?;
     let mut input = Input::new(bytes);
     let count = input.number()?;
     let mut edges = Vec::new();
     for _ in 0..count {
-        edges.push(EdgeCount {
+        edges.push(HopCount {
             minute: input.number()?,
             caller: texts.get(input.number32()? as usize)?.clone(),
             callee: texts.get(input.number32()? as usize)?.clone(),
-            totals: EdgeTotals {
-                calls: input.number()?,
-                errors: input.number()?,
-                client_ns: input.number()?,
-                server_ns: input.number()?,
-            },
+            calls: input.number()?,
+            errors: input.number()?,
+            ..HopCount::default()
         });
+        // Sums of time in the spans of either side.
+        let _ = (input.number()?, input.number()?);
     }
     Some(edges)
 }
 
-fn read_texts(input: &mut Input<'_>) -> Option<Vec<Arc<str>>> {
+pub(super) fn read_texts(input: &mut Input<'_>) -> Option<Vec<Arc<str>>> {
     let count = input.number()?;
     let mut texts = Vec::new();
     for _ in 0..count {
@@ -308,24 +206,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_come_back_within_one_percent() {
-        for duration in [1u64, 2, 3, 10, 999, 1_000_000, 3_600_000_000_000, u64::MAX / 2] {
-            let back = bucket_duration_ns(duration_bucket(duration));
-            assert!((back - duration as f64).abs() <= 0.010_001 * duration as f64, "{duration} became {back}");
-        }
-        assert_eq!(bucket_duration_ns(duration_bucket(0)), 0.0);
-    }
-
-    #[test]
-    fn edges_come_back() {
+    fn edges_of_version_1_are_read() {
         let mut rollup = Rollup::default();
         let (cart, stock) = (rollup.code("cart"), rollup.code("stock"));
-        let call = EdgeTotals { calls: 1, errors: 1, client_ns: 9, server_ns: 5 };
-        rollup.add_edge(3 * MINUTE_NS, cart, stock, call);
-        rollup.add_edge(3 * MINUTE_NS, cart, stock, EdgeTotals { errors: 0, ..call });
-        let edges = read_edges(&rollup.operations_section(), &rollup.edges_section()).expect("edges");
-        let totals = EdgeTotals { calls: 2, errors: 1, client_ns: 18, server_ns: 10 };
-        assert_eq!(edges, [EdgeCount { minute: 3, caller: "cart".into(), callee: "stock".into(), totals }]);
+        let mut section = vec![1, 3, cart as u8, stock as u8];
+        section.extend([2, 1, 18, 10]);
+        let edges = read_edges(&rollup.operations_section(), &section).expect("edges");
+        let told: Vec<_> = edges.iter().map(|edge| (&*edge.caller, &*edge.callee, edge.calls, edge.errors)).collect();
+        assert_eq!((edges[0].minute, told), (3, vec![("cart", "stock", 2, 1)]));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn reindex(file: &DataFile, signal: Signal, cache: &Cache, path: &Path) -> R
     let mut index = IndexWriter::create(&unfinished, file.columns())?;
     let data = [Data { file, cache }];
     let gatherer = Gatherer::new(&data);
-    let mut before = Vec::new();
+    let mut last = None;
     let mut open: Option<Open> = None;
     for group in 0..file.rows().div_ceil(GROUP_ROWS) {
         let range = group * GROUP_ROWS..file.rows().min((group + 1) * GROUP_ROWS);
@@ -64,7 +64,7 @@ pub fn reindex(file: &DataFile, signal: Signal, cache: &Cache, path: &Path) -> R
             counted.take(column, &values);
         }
         if signal == Signal::Traces {
-            before = counted.count(&rows, &before, &mut index.rollup);
+            counted.count(&rows, &ordinals, &mut last, &mut index.rollup);
         }
     }
     if let Some(last) = open {

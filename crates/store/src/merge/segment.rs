@@ -41,8 +41,8 @@ struct Writing<'a> {
     /// Ids of the traces with pending rows; the first has ordinal `first_id`.
     ids: Vec<TraceId>,
     first_id: u32,
-    /// Service and duration of the rows of the row group before, for parents that lie there.
-    before: Vec<(u32, u64)>,
+    /// Ordinal of the last row that was written.
+    last: Option<u32>,
 }
 
 /// Writes the segment of some traces of one partition.
@@ -70,7 +70,7 @@ pub fn write(
         ordinals: Vec::with_capacity(GROUP_ROWS as usize * 2),
         ids: Vec::new(),
         first_id: 0,
-        before: Vec::new(),
+        last: None,
     };
     let mut meta = SegmentMeta {
         id,
@@ -141,7 +141,7 @@ impl Writing<'_> {
             Ok(values)
         })?;
         if self.signal == Signal::Traces {
-            self.before = counted.count(rows, &self.before, &mut self.index.rollup);
+            counted.count(rows, ordinals, &mut self.last, &mut self.index.rollup);
         }
         self.group += 1;
         self.pending.drain(..count);

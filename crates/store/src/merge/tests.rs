@@ -13,7 +13,7 @@ use super::{Target, write};
 use crate::cache::Cache;
 use crate::head::Head;
 use crate::segment::{GROUP_ROWS, Segment, SegmentMeta};
-use crate::table::{AttrType, Chunk, Field, Signal, Source, TermPredicate, TraceSet};
+use crate::table::{AttrType, Chunk, DurationCounts, Field, HopCount, Signal, Source, TermPredicate, TraceSet};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 
@@ -125,21 +125,25 @@ fn check_rollups(segments: &[Arc<Segment>], records: &[SpanRecord]) {
     let mut slowest = 0f64;
     let mut calls = 0;
     for segment in segments {
-        for counts in segment.durations().expect("durations") {
+        let mut visit = |counts: &DurationCounts| {
             spans += counts.buckets.iter().map(|(_, spans)| spans).sum::<u64>();
             slowest = slowest.max(counts.quantile_ns(1.0));
-        }
-        calls += segment.edges().expect("edges").iter().map(|edge| edge.totals.calls).sum::<u64>();
+        };
+        segment.durations(0..=u64::MAX, None, &mut visit).expect("durations");
+        let mut visit = |hop: &HopCount| calls += if hop.caller.is_empty() { 0 } else { hop.calls };
+        segment.hops(0..=u64::MAX, None, &mut visit).expect("hops");
     }
     assert_eq!(spans, records.len() as u64);
     let expected = records.iter().map(|record| record.span.duration_ns()).max().unwrap_or_default() as f64;
     assert!((slowest - expected).abs() <= 0.0101 * expected, "{slowest} for {expected}");
 
-    let service: BTreeMap<SpanId, &str> =
-        records.iter().map(|record| (record.span.span_id, record.resource.service_name())).collect();
+    let by_id: BTreeMap<SpanId, &SpanRecord> = records.iter().map(|record| (record.span.span_id, record)).collect();
     let crossing = records.iter().filter(|record| {
-        let caller = record.span.parent_span_id.and_then(|parent| service.get(&parent));
-        caller.is_some_and(|caller| *caller != record.resource.service_name())
+        let caller = record.span.parent_span_id.and_then(|parent| by_id.get(&parent));
+        caller.is_some_and(|caller| {
+            caller.resource.service_name() != record.resource.service_name()
+                || (matches!(caller.span.kind, 3 | 4) && matches!(record.span.kind, 2 | 5))
+        })
     });
     assert_eq!(calls, crossing.count() as u64);
 }

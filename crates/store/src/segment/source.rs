@@ -12,9 +12,10 @@ use super::CHUNK_ROWS;
 use super::meta::SegmentMeta;
 use super::read::DataFile;
 use crate::cache::Cache;
-use crate::index::{DurationCounts, EdgeCount, Found, Index};
+use crate::index::{DURATION_MINUTES, Found, Index};
 use crate::table::{
-    AttrType, Chunk, Field, OperationCount, Signal, Source, SourceError, TermPredicate, TraceBlock, TraceSet,
+    AttrType, Chunk, DurationCounts, Field, HopCount, OperationCount, Signal, Source, SourceError, TermPredicate,
+    TraceBlock, TraceSet,
 };
 
 /// An open segment.
@@ -95,16 +96,6 @@ impl Segment {
     /// The first thing that was read and is not what was written, if any was.
     pub fn damage(&self) -> Option<&SourceError> {
         self.damage.get()
-    }
-
-    /// Durations by ten minutes and operation.
-    pub fn durations(&self) -> Result<Vec<DurationCounts>, SourceError> {
-        self.ask(|index| index.durations(&self.cache))
-    }
-
-    /// Calls by minute and pair of services.
-    pub fn edges(&self) -> Result<Vec<EdgeCount>, SourceError> {
-        self.ask(|index| index.edges(&self.cache))
     }
 
     fn traces_in_chunks(&self, chunks: &[u32]) -> Result<RoaringBitmap, SourceError> {
@@ -258,5 +249,33 @@ impl Source for Segment {
         let first = operations.partition_point(|count| count.minute < *minutes.start());
         operations[first..].iter().take_while(|count| count.minute <= *minutes.end()).for_each(visit);
         Ok(())
+    }
+
+    fn durations(
+        &self,
+        minutes: RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&DurationCounts),
+    ) -> Result<(), SourceError> {
+        let durations = self.ask(|index| index.durations(&self.cache))?;
+        let touches = |counts: &&DurationCounts| {
+            counts.minute <= *minutes.end() && counts.minute.saturating_add(DURATION_MINUTES) > *minutes.start()
+        };
+        let is_of = |counts: &&DurationCounts| service.is_none_or(|service| *counts.service == *service);
+        durations.iter().filter(touches).filter(is_of).for_each(visit);
+        Ok(())
+    }
+
+    fn hops(
+        &self,
+        minutes: RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&HopCount),
+    ) -> Result<(), SourceError> {
+        let calls = self.ask(|index| index.calls(&self.cache))?;
+        calls.read(minutes, service, visit).ok_or_else(|| {
+            let file = self.index_path.display().to_string();
+            self.noted(SourceError::Damaged { file, reason: "its rollup of calls does not decode".to_owned() })
+        })
     }
 }

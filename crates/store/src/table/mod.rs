@@ -12,10 +12,12 @@
 
 mod chunk;
 mod field;
+mod rollup;
 mod source;
 mod strings;
 
 pub use chunk::{Bitmap, Chunk, NO_CODE};
 pub use field::{AttrType, Field};
+pub use rollup::{DurationCounts, HopCount};
 pub use source::{OperationCount, Rows, Signal, Source, SourceError, TermPredicate, TraceBlock, TraceEntry, TraceSet};
 pub use strings::{StrTable, StrTableBuilder};

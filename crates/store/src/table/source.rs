@@ -5,7 +5,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use tracewell_model::TraceId;
 
-use super::{AttrType, Chunk, Field};
+use super::{AttrType, Chunk, DurationCounts, Field, HopCount};
 
 /// What kind of rows a source holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -218,5 +218,24 @@ pub trait Source: Send + Sync {
         &self,
         minutes: std::ops::RangeInclusive<u64>,
         visit: &mut dyn FnMut(&OperationCount),
+    ) -> Result<(), SourceError>;
+
+    /// Calls `visit` with the distributions of durations, by operation and ten minutes, of every ten minutes that touch
+    /// `minutes`; of one service if one is named.
+    fn durations(
+        &self,
+        minutes: std::ops::RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&DurationCounts),
+    ) -> Result<(), SourceError>;
+
+    /// Calls `visit` with the calls between services that began in `minutes`; of those from or to one service if one is
+    /// named. An edge and minute may be visited more than once: what is visited is to be added up. Calls are split
+    /// within this source only; see [`HopCount`].
+    fn hops(
+        &self,
+        minutes: std::ops::RangeInclusive<u64>,
+        service: Option<&str>,
+        visit: &mut dyn FnMut(&HopCount),
     ) -> Result<(), SourceError>;
 }

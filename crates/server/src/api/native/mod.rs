@@ -3,6 +3,7 @@
 //! `openapi.json` describes every route of [`routes`], and a test sees to it that it describes no other.
 
 mod demo;
+mod hops;
 mod json;
 mod logs;
 mod names;
@@ -25,6 +26,9 @@ pub(super) fn routes() -> Vec<Route> {
         Route { path: "/api/v1/operations", handler: get(names::operations) },
         Route { path: "/api/v1/attributes", handler: get(names::attributes) },
         Route { path: "/api/v1/attributes/{scope}/{key}/values", handler: get(names::values) },
+        Route { path: "/api/v1/services/{name}/red", handler: get(hops::red) },
+        Route { path: "/api/v1/hops", handler: get(hops::hops) },
+        Route { path: "/api/v1/hops/changes", handler: get(hops::changes) },
         Route { path: "/api/v1/traces/{id}", handler: get(trace::trace) },
         Route { path: "/api/v1/traces/{id}/columns", handler: get(trace::columns) },
         Route { path: "/api/v1/traces/{id}/spans/{spanId}", handler: get(trace::span) },
