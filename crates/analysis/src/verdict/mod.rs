@@ -249,8 +249,8 @@ fn alone(traces: &Traces) -> Verdict {
     let count = words::count(traces.traces().len() as u64, "request");
     let roots: Vec<usize> = traces.traces().iter().filter_map(|trace| traces.main_root(trace)).collect();
     let totals = critical_path::totals(traces, roots.iter().copied());
-    let sum: u64 = totals.iter().map(critical_path::Total::duration_ns).sum();
-    let Some(first) = totals.first().filter(|_| sum > 0) else {
+    let sum: f64 = totals.iter().map(|total| total.duration_ns() as f64).sum();
+    let Some(first) = totals.first().filter(|_| sum > 0.0) else {
         return Verdict::new(
             Kind::NotEnough,
             Confidence::Low,
@@ -260,7 +260,7 @@ fn alone(traces: &Traces) -> Verdict {
     let (service, operation) = (traces.text(first.service), traces.text(first.operation));
     let sentence = format!(
         "Nothing stands out among {count}, and there is no other time to compare them with; most of their time, {}, goes to {operation} in {service}.",
-        words::share(first.duration_ns() as f64 / sum as f64)
+        words::share(first.duration_ns() as f64 / sum)
     );
     let mut verdict = Verdict::new(Kind::Nothing, Confidence::Low, sentence);
     verdict.evidence = totals
@@ -271,7 +271,7 @@ fn alone(traces: &Traces) -> Verdict {
                 "{}: {}, {} of the time, in {}.",
                 traces.text(total.service),
                 traces.text(total.operation),
-                words::share(total.duration_ns() as f64 / sum as f64),
+                words::share(total.duration_ns() as f64 / sum),
                 words::count(total.traces, "request")
             ),
             filter: Some(filter(traces.text(total.service), Some(traces.text(total.operation)), None)),

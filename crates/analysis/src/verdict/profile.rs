@@ -69,7 +69,7 @@ impl Profile {
             let ns = segment.duration_ns();
             let none = Spent { ns: 0, span: segment.span, span_ns: 0 };
             let spent = profile.places.entry(place(traces, segment)).or_insert(none);
-            spent.ns += ns;
+            spent.ns = spent.ns.saturating_add(ns);
             if ns > spent.span_ns {
                 (spent.span, spent.span_ns) = (segment.span, ns);
             }

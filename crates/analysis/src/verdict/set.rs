@@ -61,6 +61,10 @@ pub(crate) struct Found<'a> {
 impl Found<'_> {
     /// Every candidate with its weight.
     pub fn candidates(&self) -> Vec<Weighed> {
+        let few = self.now.traces().len().min(self.before.traces().len()) < TRACES_MIN;
+        if few && !self.is_alone() {
+            return Vec::new();
+        }
         let mut found = match self.is_alone() {
             true => failures::present(self.all),
             false => failures::found(self.before, self.now),

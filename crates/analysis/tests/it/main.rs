@@ -16,3 +16,4 @@ mod root_cause;
 mod skew;
 mod story;
 mod traces;
+mod verdict;
