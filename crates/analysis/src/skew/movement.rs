@@ -209,7 +209,8 @@ fn best(windows: &[Window], noise: f64) -> (Line, f64) {
 /// Cuts the windows into the pieces that explain them best: where each piece begins.
 fn segment(windows: &[Window], noise: f64) -> Vec<usize> {
     let (_, whole) = best(windows, noise);
-    if whole <= PIECE_PENALTY {
+    // One piece that is as good as the noise is not cut: two windows elsewhere would cost more.
+    if whole <= PIECE_PENALTY + windows.len() as f64 / 2.0 {
         return vec![0];
     }
     let count = windows.len();
