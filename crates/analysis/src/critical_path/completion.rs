@@ -4,7 +4,8 @@
 //! the root. On each level the walk goes from the moment at which the level below was begun, over whatever had ended by
 //! then. Where the cause had ended before its effect began, the time between is waiting, and the effect waited.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -24,6 +25,7 @@ pub(super) fn of(walker: &mut Walker<'_>, root: usize) -> Option<Completion> {
     let spans = walker.traces.spans();
     let from = spans.get(root)?;
     let caused = caused_roots(walker, root);
+    let causes: HashMap<usize, usize> = caused.iter().copied().collect();
     let below = |root: usize| root..root + 1 + spans[root].descendants as usize;
     let last = std::iter::once(root)
         .chain(caused.iter().map(|(root, _)| *root))
@@ -46,7 +48,7 @@ pub(super) fn of(walker: &mut Walker<'_>, root: usize) -> Option<Completion> {
         cursor_ns = start_ns;
         let cause = match walker.traces.parent(span) {
             Some(parent) => parent,
-            None => caused.iter().find(|(root, _)| *root == span).map_or(root, |(_, cause)| *cause),
+            None => causes.get(&span).copied().unwrap_or(root),
         };
         let ended_ns = spans[cause].end_ns.max(from.start_ns);
         if ended_ns < cursor_ns {
@@ -92,7 +94,7 @@ fn caused_roots(walker: &Walker<'_>, root: usize) -> Vec<(usize, usize)> {
     // The tree of a span is that of the last root at or before it.
     let roots: Vec<usize> = traces.roots(trace).collect();
     let tree = |span: usize| roots.partition_point(|root| *root <= span) - 1;
-    let by_id: std::collections::HashMap<_, usize> = trace.spans().map(|span| (spans[span].id, span)).collect();
+    let by_id: HashMap<_, usize> = trace.spans().map(|span| (spans[span].id, span)).collect();
     // For each tree the roots that link into it.
     let mut effects: Vec<Vec<(usize, usize)>> = vec![Vec::new(); roots.len()];
     for effect in roots.iter().copied().filter(|effect| *effect != root) {
@@ -110,7 +112,7 @@ fn caused_roots(walker: &Walker<'_>, root: usize) -> Vec<(usize, usize)> {
         let mut found = std::mem::take(&mut effects[cause]);
         found.sort_by_key(|(effect, cause)| {
             let ended_ns = spans[*cause].end_ns;
-            (*effect, ended_ns > spans[*effect].start_ns, std::cmp::Reverse(ended_ns), *cause)
+            (*effect, ended_ns > spans[*effect].start_ns, Reverse(ended_ns), *cause)
         });
         for (effect, cause) in found {
             if seen.insert(effect) {

@@ -32,6 +32,10 @@ impl Siblings {
         self.parent_ns = window_ns;
         let start_ns = window_ns.0;
         waited_for(follows, parent, 0, window_ns, &mut self.children);
+        // They stand in this order, unless clocks were corrected since.
+        if !self.children.is_sorted_by_key(|child| child.start_ns) {
+            self.children.sort_by_key(|child| (child.start_ns, child.end_ns, child.span));
+        }
         let overlap_ns = overlap_ns(traces, parent);
         self.done_ns.clear();
         self.done_ns.extend(self.children.iter().map(|child| child.done_ns(overlap_ns)));

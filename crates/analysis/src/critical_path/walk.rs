@@ -99,7 +99,7 @@ impl<'a> Walker<'a> {
             (true, true) => SegmentKind::Network,
             (true, false) => SegmentKind::Wait,
         };
-        // Latest end first; of those the longest. Span numbers grow with the start as recorded.
+        // Latest end first; of those the longest.
         self.children.sort_unstable_by_key(|child| (Reverse(child.end_ns), child.start_ns, child.span));
         let overlap_ns = overlap_ns(self.traces, span);
         for child in &self.children {

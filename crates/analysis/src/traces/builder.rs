@@ -125,9 +125,21 @@ impl Builder {
 
     /// Adds a link of a span of the trace under way. A link to the span's own parent says that it follows from it and that
     /// the parent does not wait ([`REFERENCE_TYPE`] `follows_from`, or a message that is handled); where that attribute is
-    /// `child_of`, leave it out.
+    /// `child_of`, leave it out; [`Builder::links`] does.
     pub fn link(&mut self, from: SpanId, trace_id: TraceId, span_id: SpanId) {
         self.pending_links.push((from, Link { span: NO_SPAN, trace_id, span_id }));
+    }
+
+    /// Adds the links of a span of the trace under way, without those that say no more than that its parent is its parent.
+    pub fn links(&mut self, from: SpanId, parent: Option<SpanId>, links: &[tracewell_model::Link]) {
+        for link in links {
+            // A link to the parent says that the span follows from it, unless OpenTracing's word for it is "child of".
+            let attribute = link.attributes.iter().find(|attribute| attribute.key == REFERENCE_TYPE);
+            let child_of = attribute.and_then(|attribute| attribute.value.as_str()) == Some("child_of");
+            if !(child_of && Some(link.span_id) == parent) {
+                self.link(from, link.trace_id, link.span_id);
+            }
+        }
     }
 
     /// Adds a log record, or an event, of the trace under way. `log.site` is what the record's text is without what
@@ -333,14 +345,7 @@ impl Builder {
             ..Span::default()
         };
         self.span(span, &attributes);
-        for link in &from.links {
-            // A link to the parent says that the span follows from it, unless OpenTracing's word for it is "child of".
-            let attribute = link.attributes.iter().find(|attribute| attribute.key == REFERENCE_TYPE);
-            let child_of = attribute.and_then(|attribute| attribute.value.as_str()) == Some("child_of");
-            if !(child_of && Some(link.span_id) == from.parent_span_id) {
-                self.link(from.span_id, link.trace_id, link.span_id);
-            }
-        }
+        self.links(from.span_id, from.parent_span_id, &from.links);
         for event in &from.events {
             self.event(from.span_id, origin.service, event);
         }

@@ -17,7 +17,7 @@ use crate::{DecodeError, JsonError};
 /// (`{"data":[…]}`), an array of traces, or one trace.
 ///
 /// Times are microseconds in Jaeger and nanoseconds here. The first `CHILD_OF` reference within the
-/// trace is the parent, else the first `FOLLOWS_FROM`; all others become links.
+/// trace is the parent, else the first `FOLLOWS_FROM`; all others become links, and every `FOLLOWS_FROM` does.
 pub fn read(json: &[u8]) -> Result<Vec<SpanRecord>, DecodeError> {
     let is_array = json.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let traces = if is_array {
@@ -186,11 +186,12 @@ impl JaegerSpan {
                 .collect(),
             ..Span::default()
         };
-        // The first reference to the parent has become the parent; whatever else is said is a link.
+        // The first reference to the parent has become the parent; whatever else is said is a link. So is that the span
+        // follows from its parent, which having a parent does not say.
         let mut parent_seen = false;
-        for link in self.references.iter().map(Reference::to_link) {
+        for (link, reference) in self.references.iter().map(|reference| (reference.to_link(), reference)) {
             let is_parent = link.trace_id == trace && Some(link.span_id) == parent;
-            if parent_seen || !is_parent {
+            if parent_seen || !is_parent || reference.ref_type.eq_ignore_ascii_case("FOLLOWS_FROM") {
                 span.links.push(link);
             }
             parent_seen |= is_parent;

@@ -61,7 +61,8 @@ fn every_field_finds_its_place() {
     assert_eq!(work.span.attributes, [KeyValue::new("error", false)], "an error that is not one stays a tag");
 
     assert_eq!(later.span.parent_span_id.map(|id| id.to_u64()), Some(1), "else the first FOLLOWS_FROM");
-    assert!(later.span.links.is_empty());
+    let links: Vec<_> = later.span.links.iter().map(|link| (link.span_id.to_u64(), &link.attributes[0])).collect();
+    assert_eq!(links, [(1, &follows_from)], "that it follows from its parent is not lost");
     assert_eq!(later.resource.service_name(), tracewell_model::UNKNOWN_SERVICE);
 }
 

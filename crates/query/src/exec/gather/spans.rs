@@ -152,7 +152,7 @@ impl Scratch {
         for (place, links) in &self.links {
             let span = &self.spans[*place];
             if self.linked.insert(SpanKey::of(span)) {
-                links.iter().for_each(|link| builder.link(span.id, link.trace_id, link.span_id));
+                builder.links(span.id, span.parent_id, links);
             }
         }
         for (place, events) in &self.events {
