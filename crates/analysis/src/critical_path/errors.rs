@@ -56,6 +56,27 @@ impl Failures {
     }
 }
 
+/// gRPC's status codes by number (`grpc/status.h`).
+const GRPC: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// What a failed span is.
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -63,7 +84,7 @@ pub struct Rule {
     /// Spans with an event of that name.
     with_error: HashSet<u32>,
     http: [Option<Text>; 2],
-    grpc: Option<Text>,
+    grpc: [Option<Text>; 3],
 }
 
 impl Rule {
@@ -77,7 +98,7 @@ impl Rule {
             error,
             with_error: events.map(|log| log.span).collect(),
             http: [find("http.response.status_code"), find("http.status_code")],
-            grpc: find("rpc.grpc.status_code"),
+            grpc: ["rpc.grpc.status_code", "rpc.response.status_code", "grpc.status"].map(find),
         }
     }
 
@@ -100,9 +121,14 @@ impl Rule {
             if key == self.http[0] || key == self.http[1] {
                 return code.is_some_and(|code| (if server { 500 } else { 400 }..600).contains(&code));
             }
-            if key == self.grpc {
-                // Unknown, deadline exceeded, unimplemented, internal, unavailable, data loss.
-                return code.is_some_and(|code| if server { [2, 4, 12, 13, 14, 15].contains(&code) } else { code > 0 });
+            if self.grpc.contains(&key) {
+                let name = match attribute.value {
+                    Scalar::Text(text) => GRPC.iter().zip(0_i64..).find(|(name, _)| **name == traces.text(text)),
+                    _ => None,
+                };
+                // Of a server: unknown, deadline exceeded, unimplemented, internal, unavailable, data loss.
+                let fails = |code: i64| if server { [2, 4, 12, 13, 14, 15].contains(&code) } else { code > 0 };
+                return code.or(name.map(|(_, code)| code)).is_some_and(fails);
             }
             key == self.error
                 && match attribute.value {

@@ -225,6 +225,20 @@ fn crisp_agrees_in_every_case_and_the_sum_is_exact() {
 }
 
 #[test]
+fn the_explanation_tells_the_same_path() {
+    let Some(cases) = crisp() else { return };
+    for (case, testing, traces) in cases {
+        let explanation = tracewell_analysis::explain::trace(&traces, 0, None).unwrap();
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for step in &explanation.critical_path {
+            *sums.entry(format!("[{}] {}", step.service, step.operation)).or_default() += step.duration;
+        }
+        let sums: BTreeMap<String, u64> = sums.into_iter().map(|(key, sum_ns)| (key, sum_ns / 1000)).collect();
+        assert_eq!(sums, microseconds(testing.get("opTimeExclusive").unwrap_or(&testing)), "{case}");
+    }
+}
+
+#[test]
 fn crisp_agrees_on_how_failures_spread() {
     let Some(cases) = crisp() else { return };
     let mut seen = 0;
