@@ -55,7 +55,14 @@ fn time(changes: &Changes, before: &Times, now: (&Times, usize), place: usize, b
     let (kind, text, operation, edge) = match changes.places.get(place) {
         Place::Visit { operation } | Place::Own { operation } => {
             let name = names.text(names.operation(operation).name);
-            (Kind::Latency, format!("own time of {name} {figures}"), Some(name.to_owned()), None)
+            let text = match changes.places.get(place) {
+                Place::Visit { .. } => {
+                    let service = names.text(names.operation(operation).service);
+                    format!("own time of {service} in requests for {name} {figures}")
+                }
+                _ => format!("own time of {name} {figures}"),
+            };
+            (Kind::Latency, text, Some(name.to_owned()), None)
         }
         Place::Hop { caller, callee } | Place::Reply { caller, callee } => {
             let (caller, callee) = (names.operation(caller), names.operation(callee));

@@ -9,6 +9,20 @@
 //!         ├──┤                                                                           ├─▶ by service ─▶ suspects
 //! now ────┘  └─ paths:  steps of each span (children, records, end) ─▶ surprise, sure bits ┘
 //! ```
+//!
+//! **Input**: traces of a fault-free time and of now; kinds of spans help, but a child of another service is a call without
+//! them. **Algorithm**: times are split into own time and ways (module `times`) and compared as logarithms with moderated
+//! spread and an empirical null (`shifts`: Smyth 2004, Efron 2004); steps of spans make Markov chains (`flows`) that are
+//! compared by their likelihood ratio, from the leaves up, so that a symptom stays with the deepest span that shows it
+//! (`surprises`); both are bits, shared between the ends of a call and added up by service (`suspects`). As a fault may
+//! begin within `now`, this is done for the whole of it and since each of up to four parts of its time; the best score counts.
+//! **Output**: suspects, each service at most once, most suspicious first, ties by name; see [`SCORE_MIN`] for when to say
+//! that nothing stands out. **Edge cases**: what only one side has (an operation, a state of a path) is no evidence;
+//! spans without times and orphans are used for what they have; where one side has no log records at all, records are left
+//! out; without any traces on either side there are no suspects. **Cost**: linear in spans and records, but for sorting the
+//! records of a trace; for each part of time one more pass over the spans since then; memory of some 60 bytes for each span.
+//!
+//! What it cannot see is listed in docs/analysis/root-cause.md.
 
 mod evidence;
 mod flows;
@@ -30,10 +44,10 @@ use flows::Steps;
 use instances::Spread;
 use names::{Names, View};
 use surprises::Surprises;
-use suspects::{Case, Changes};
+use suspects::{Case, Changes, Clue};
 use times::{Places, Times};
 
-/// Score from which a suspect is worth a look: what changes between two fault-free times stays below.
+/// Score, in bits, from which a suspect is worth a look: what differs between halves of one fault-free time stays below.
 pub const SCORE_MIN: f64 = 1.25;
 
 /// Into how many parts the time of `now` is cut at most, to find when a fault began: before some part, or before all.
@@ -97,7 +111,7 @@ pub struct Suspect {
     pub kind: Kind,
     /// How much speaks against it, bits; below [`SCORE_MIN`] nothing to speak of.
     pub score: f64,
-    /// What speaks against it, the strongest first.
+    /// What speaks against it: first what most of the score comes from, then the strongest first.
     pub evidence: Vec<Evidence>,
     /// What the score is made of.
     #[serde(skip)]
@@ -105,6 +119,8 @@ pub struct Suspect {
 }
 
 /// Ranks the services of `now` by how much of what changed since `normal` is their own doing, most first.
+///
+/// A first entry below [`SCORE_MIN`], or none, means that nothing stands out, or that there are too few traces to tell.
 pub fn rank(normal: &Traces, now: &Traces) -> Vec<Suspect> {
     let mut names = Names::default();
     let parts = (now.traces().len() / PART_TRACES_MIN).clamp(1, PARTS_MAX);
@@ -137,7 +153,8 @@ pub fn rank(normal: &Traces, now: &Traces) -> Vec<Suspect> {
         for (service, case) in suspects::cases(&changes) {
             if found.get(&service).is_none_or(|(known, _)| known.score < case.score()) {
                 let suspect = suspect(&changes, service, &case, &times_before, (&times_now, part));
-                let clue = case.clues.first().map(|clue| Spread::of(&changes, &times_before, clue.what));
+                let main = case.clues.iter().find(|clue| changes.family(clue.what) == case.main());
+                let clue = main.map(|clue| Spread::of(&changes, &times_before, clue.what));
                 found.insert(service, (suspect, clue));
             }
         }
@@ -161,9 +178,15 @@ fn slowed(shifts: &[shifts::Shift], places: &Places, before: &Times) -> Vec<f32>
 }
 
 fn suspect(changes: &Changes, service: Text, case: &Case, before: &Times, now: (&Times, usize)) -> Suspect {
-    let clues = case.clues.iter().filter(|clue| clue.bits > 0.0).take(EVIDENCE_MAX);
-    let evidence: Vec<Evidence> =
-        clues.map(|clue| evidence::evidence(changes, before, now, clue.what, clue.bits)).collect();
+    let mut clues: Vec<&Clue> = case.clues.iter().filter(|clue| clue.bits > 0.0).collect();
+    // What most of the score comes from is said first.
+    let main = case.main();
+    clues.sort_by_key(|clue| changes.family(clue.what) != main);
+    let evidence: Vec<Evidence> = clues
+        .iter()
+        .take(EVIDENCE_MAX)
+        .map(|clue| evidence::evidence(changes, before, now, clue.what, clue.bits))
+        .collect();
     let first = evidence.first();
     Suspect {
         service: changes.names.text(service).to_owned(),

@@ -52,6 +52,17 @@ pub enum What {
     Path(usize),
 }
 
+/// Kinds of clues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Its own time.
+    Own,
+    /// Ways in and out.
+    Way,
+    /// Paths.
+    Path,
+}
+
 /// A service, with what speaks against it.
 #[derive(Debug, Clone, Default)]
 pub struct Case {
@@ -65,6 +76,19 @@ impl Case {
     /// Bits in all.
     pub fn score(&self) -> f64 {
         self.parts.iter().sum()
+    }
+
+    /// What most of it comes from.
+    pub fn main(&self) -> Family {
+        let [own, way_in, way_out, path] = self.parts;
+        let way = way_in + way_out;
+        if path > own && path > way {
+            Family::Path
+        } else if way > own {
+            Family::Way
+        } else {
+            Family::Own
+        }
     }
 }
 
@@ -99,6 +123,19 @@ pub struct Changes<'a> {
     pub shifts: &'a [Shift],
     pub steps: &'a Steps,
     pub surprises: &'a [Surprise],
+}
+
+impl Changes<'_> {
+    /// The kind of a clue.
+    pub fn family(&self, what: What) -> Family {
+        match what {
+            What::Path(_) => Family::Path,
+            What::Time(place) => match self.places.get(place) {
+                Place::Visit { .. } | Place::Own { .. } => Family::Own,
+                Place::Hop { .. } | Place::Reply { .. } => Family::Way,
+            },
+        }
+    }
 }
 
 /// The case against each service that anything speaks against.

@@ -55,13 +55,23 @@ struct Row {
 
 #[test]
 fn the_service_at_fault_is_named() {
+    table(|label| label.inject_ns..u64::MAX);
+}
+
+#[test]
+fn the_service_at_fault_is_named_in_traces_that_begin_before_the_fault() {
+    table(|_| 0..u64::MAX);
+}
+
+/// Prints where the service at fault stands in each case, and holds the figures to what is promised.
+fn table(time: impl Fn(&Label) -> Range<u64>) {
     let labels = labels();
     let mut normals: HashMap<&str, Traces> = HashMap::new();
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for label in &labels {
         let day = &label.case[..10];
         let normal = normals.entry(day).or_insert_with(|| normal(&labels, day));
-        let now = within(&[(data::root_cause(&label.case).unwrap(), label.inject_ns..u64::MAX)]);
+        let now = within(&[(data::root_cause(&label.case).unwrap(), time(label))]);
         let ranking = rank::rank(normal, &now);
         let place = ranking.iter().position(|suspect| suspect.service == label.service);
         let group = match (label.fault.as_str(), label.case.contains("_ts-")) {
