@@ -17,6 +17,7 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:3200";
         tracewell demo                        a shop of many services, traced, in your browser\n  \
         tracewell serve                       receive OTLP on 4317 and 4318, show it on http://127.0.0.1:3200\n  \
         tracewell query '{ status = error }'  the newest failed traces\n  \
+        tracewell explain TRACE_ID            what happened in one, and who is to blame\n  \
         tracewell doctor                      what is wrong, and what to do",
     max_term_width = 110
 )]
@@ -39,6 +40,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Find traces, or draw one, in the terminal.
     Query(QueryArgs),
+    /// Say what happened in a trace, or in many, and who is to blame; from a server or from files.
+    Explain(crate::explain::ExplainArgs),
     /// Open trace files (OTLP JSON or protobuf, Jaeger JSON).
     View(ViewArgs),
     /// Check ports, disk, clock and the server, and send a test span through.
@@ -197,9 +200,12 @@ pub struct QueryArgs {
     /// The server.
     #[arg(long, value_name = "URL", env = "TRACEWELL_SERVER", default_value = DEFAULT_SERVER)]
     pub server: String,
-    /// How far back to look; `all` for everything.
+    /// How far back to look, or from when on; `all` for everything.
     #[arg(long, value_name = "TIME", default_value = "1h")]
     pub since: String,
+    /// Until when; now without it. Both take 15m (ago), RFC 3339 and Unix time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// Traces at most.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,

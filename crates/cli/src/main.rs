@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod demo;
 mod doctor;
+mod explain;
 mod ingest_logs;
 mod output;
 mod proxy;
@@ -17,6 +18,7 @@ mod serve;
 mod settings;
 mod signals;
 mod table;
+mod times;
 mod view;
 mod waterfall;
 
@@ -45,6 +47,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Query(args) => query::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::View(args) => view::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Proxy(args) => proxy::run(args),

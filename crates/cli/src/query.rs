@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use tracewell_server::time::format_rfc3339_ms;
+use tracewell_server::time::{format_rfc3339_ms, now_ns};
 
 use crate::args::QueryArgs;
 use crate::client::{Client, ServerError};
 use crate::table::{Align, counted, duration, render};
 use crate::waterfall::{Style, draw};
-use crate::{output, runtime};
+use crate::{output, runtime, times};
 
 /// Runs the command.
 pub fn run(args: QueryArgs) -> Result<ExitCode> {
@@ -32,9 +32,12 @@ pub fn run(args: QueryArgs) -> Result<ExitCode> {
 async fn search(client: &Client, query: &str, args: &QueryArgs) -> Result<()> {
     let mut parameters = form_urlencoded::Serializer::new(String::new());
     parameters.append_pair("q", query).append_pair("limit", &args.limit.to_string());
-    if args.since != "all" {
-        tracewell_server::config::duration(&args.since).map_err(|error| anyhow!("--since: {error}, or all"))?;
-        parameters.append_pair("start", &format!("now-{}", args.since));
+    let now_ns = now_ns();
+    if let Some(start_ns) = times::since("--since", &args.since, now_ns)? {
+        parameters.append_pair("start", &start_ns.to_string());
+    }
+    if let Some(until) = &args.until {
+        parameters.append_pair("end", &times::moment("--until", until, now_ns)?.to_string());
     }
     let answer = client.get_json(&format!("/api/v1/search?{}", parameters.finish())).await;
     let answer = answer.map_err(|error| match error.downcast::<ServerError>() {
@@ -50,7 +53,7 @@ async fn search(client: &Client, query: &str, args: &QueryArgs) -> Result<()> {
 }
 
 /// Shows where in the query the error is.
-fn with_position(error: ServerError, query: &str) -> anyhow::Error {
+pub fn with_position(error: ServerError, query: &str) -> anyhow::Error {
     let Some(position) = error.position.filter(|position| query.is_char_boundary(*position) && !query.contains('\n'))
     else {
         return error.into();
@@ -66,7 +69,11 @@ fn table(answer: &Value, args: &QueryArgs) -> String {
     let traces = answer["traces"].as_array().unwrap_or(&none);
     let mut out = String::new();
     if traces.is_empty() {
-        let range = if args.since == "all" { String::new() } else { format!(" in the last {}", args.since) };
+        let range = match (args.since.as_str(), &args.until) {
+            ("all", None) => String::new(),
+            (_, Some(_)) => " in that time".to_owned(),
+            (since, None) => format!(" since {since} ago"),
+        };
         out.push_str(&format!("no trace matches{range}; look further back with --since 24h or --since all\n"));
     } else {
         let rows: Vec<Vec<String>> = traces.iter().map(row).collect();

@@ -30,7 +30,8 @@ impl Style {
         Self { width: width.clamp(60, 240), colour }
     }
 
-    fn paint(&self, code: &str, text: &str) -> String {
+    /// The text in a colour (an SGR code), where colour is used.
+    pub fn paint(&self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }

@@ -18,8 +18,10 @@
 
 pub(crate) mod error;
 mod exec;
+mod explain;
 mod plan;
 pub mod traceql;
 
 pub use error::QueryError;
 pub use exec::*;
+pub use explain::{Counted, Explained, explain_set, explain_trace, warnings};

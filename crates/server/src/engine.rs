@@ -8,8 +8,9 @@ use tracewell_analysis::hops::HopChanges;
 use tracewell_model::{LogEntry, TraceId};
 use tracewell_query::traceql::{self, Query};
 use tracewell_query::{
-    AttributeKey, AttributeScope, AttributeValues, Budget, HopEdge, HopRequest, Listing, LogSearch, OperationSummary,
-    QueryError, Red, SearchRequest, SearchResponse, ServiceSummary, Trace,
+    AttributeKey, AttributeScope, AttributeValues, Budget, GatherRequest, Gathered, HopEdge, HopRequest, Listing,
+    LogSearch, OneTrace, OperationSummary, QueryError, Red, SearchRequest, SearchResponse, ServiceSummary, SetQuestion,
+    Trace, TwoSets, Which,
 };
 use tracewell_store::table::{Signal, Source};
 
@@ -85,6 +86,51 @@ pub(crate) fn search_logs(
 ) -> Result<Listing<LogEntry>, ApiError> {
     let sources = sources(app, tenant, Signal::Logs, Some((search.start, search.end)));
     Ok(tracewell_query::search_logs(&sources, search, budget)?)
+}
+
+/// Sources of spans and of log records, of all time: a trace may reach beyond any range.
+fn both(app: &App, tenant: &Tenant) -> [Vec<Arc<dyn Source>>; 2] {
+    [Signal::Traces, Signal::Logs].map(|signal| sources(app, tenant, signal, None))
+}
+
+/// One trace for an analysis; none where it is not stored.
+pub(crate) fn gather_trace(app: &App, tenant: &Tenant, id: TraceId, budget: &Budget) -> Result<Gathered, ApiError> {
+    let [spans, logs] = both(app, tenant);
+    Ok(tracewell_query::gather(&spans, &logs, &GatherRequest::new(Which::Ids(vec![id])), budget)?)
+}
+
+pub(crate) fn gather_with_like(
+    app: &App,
+    tenant: &Tenant,
+    id: TraceId,
+    budget: &Budget,
+) -> Result<Option<OneTrace>, ApiError> {
+    let [spans, logs] = both(app, tenant);
+    Ok(tracewell_query::gather_with_like(&spans, &logs, &id, budget)?)
+}
+
+/// The set that a question is about, compared with nothing.
+pub(crate) fn gather_one(
+    app: &App,
+    tenant: &Tenant,
+    question: &SetQuestion,
+    budget: &Budget,
+) -> Result<TwoSets, ApiError> {
+    let [spans, logs] = both(app, tenant);
+    let of = tracewell_query::gather(&spans, &logs, &question.requests().0, budget)?;
+    Ok(TwoSets { of, against: None })
+}
+
+/// Both sets that a question is about.
+pub(crate) fn gather_two(
+    app: &App,
+    tenant: &Tenant,
+    question: &SetQuestion,
+    budget: &Budget,
+) -> Result<TwoSets, ApiError> {
+    let [spans, logs] = both(app, tenant);
+    let (of, against) = question.requests();
+    Ok(tracewell_query::gather_two(&spans, &logs, &of, against.as_ref(), budget)?)
 }
 
 pub(crate) fn services(

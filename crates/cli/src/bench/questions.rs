@@ -1,4 +1,5 @@
-//! The ten questions of `docs/PERFORMANCE.md`, made concrete with values found in the stored data.
+//! The ten questions of `docs/PERFORMANCE.md`, and an explanation of ten thousand traces, made concrete with values found
+//! in the stored data.
 
 use anyhow::Context;
 use serde_json::Value;
@@ -107,6 +108,11 @@ pub fn questions(sample: &Sample) -> Vec<Question> {
             "arithmetic on unscoped attributes",
             "{ .app.amount > 200 * .app.items.count && (duration > 1ms || status = error) && kind != server }",
         ),
+        Question::listing(
+            "explanation of ten thousand traces",
+            "/api/v1/explain?start=0&end=now%2B1h&limit=10000".to_owned(),
+            "critical_path",
+        ),
     ]
 }
 
@@ -117,10 +123,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_ten_questions_and_their_results_can_be_counted() {
+    fn there_are_eleven_questions_and_their_results_can_be_counted() {
         let trace = json!({"traceId": "0a", "spanCount": 21, "spans": [{"attributes": {"user.id": "user-1"}}]});
         let questions = questions(&Sample::from_trace(&trace).unwrap());
-        assert_eq!(questions.len(), 10);
+        assert_eq!(questions.len(), 11);
         assert_eq!(questions[2].shown, "{ span.user.id = \"user-1\" }");
         let otlp = json!({"resourceSpans": [{"scopeSpans": [{"spans": [1, 2]}, {"spans": [3]}]}]});
         assert_eq!(questions[0].results(&otlp).unwrap(), 3);

@@ -2,6 +2,7 @@
 
 mod apis;
 mod commands;
+mod explain;
 mod hops;
 mod ingest_logs;
 mod lifecycle;

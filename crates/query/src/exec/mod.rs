@@ -36,7 +36,9 @@ pub use api::{
 };
 pub use budget::{Budget, Stats};
 pub use cursor::Cursor;
-pub use gather::{GatherRequest, Gathered, Which, gather};
+pub use gather::{
+    GatherRequest, Gathered, OneTrace, SetQuestion, TwoSets, Which, gather, gather_two, gather_with_like,
+};
 pub use hops::{HopEdge, HopRequest, hop_changes, hops};
 pub use listing::{attribute_keys, attribute_values, operations, services};
 pub use logs::{LogSearch, search_logs, trace_logs};

@@ -155,7 +155,7 @@ fn traces_are_gathered_by_their_root_and_by_their_id() {
         let numbers: Vec<u8> =
             gathered(&sources, &[], &within).traces.traces().iter().map(|trace| trace.id.0[0]).collect();
         assert_eq!(numbers, (10..80).filter(|number| number % 4 == 0).collect::<Vec<_>>());
-        let others = gathered(&sources, &[], &GatherRequest { except: Some(trace_id(12)), ..within });
+        let others = gathered(&sources, &[], &GatherRequest { except: [trace_id(12)].into(), ..within });
         assert_eq!(others.matched.unwrap().value, 16);
         let ids = Which::Ids(vec![trace_id(3), trace_id(200), trace_id(3)]);
         let found = gathered(&sources, &[], &every(ids));

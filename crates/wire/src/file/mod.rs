@@ -100,6 +100,8 @@ pub struct Contents {
     pub log_records: u64,
     /// Spans that cannot be used, because their ids are not valid.
     pub rejected: u64,
+    /// Why they cannot, where there are any.
+    pub reason: Option<String>,
 }
 
 /// The spans of a trace file, in its order. Spans without valid ids are left out.
@@ -117,12 +119,21 @@ pub fn read_traces(bytes: &[u8]) -> Result<Vec<SpanRecord>, FileError> {
 }
 
 /// Spans and log records of a file.
+///
+/// # Errors
+/// The file is of no known format or broken, or it has spans and none of them can be used.
 pub fn read(bytes: &[u8]) -> Result<Contents, FileError> {
-    match recognise(bytes)? {
+    let contents = match recognise(bytes)? {
         Recognised::Records(records) => check(Format::JaegerJson, otlp::encode_traces(&records), Vec::new()),
         Recognised::Requests { format, traces, logs } => {
             check(format, traces.unwrap_or_default(), logs.unwrap_or_default())
         }
+    }?;
+    match &contents.reason {
+        Some(reason) if contents.spans == 0 && contents.log_records == 0 => {
+            Err(FileError::NoValidSpans { format: contents.format, reason: format!("it has {reason}") })
+        }
+        _ => Ok(contents),
     }
 }
 
@@ -137,6 +148,9 @@ pub fn is_line(line: &[u8]) -> bool {
 }
 
 /// Spans and log records of line `number` (from 1) of a file of OTLP JSON lines. Blank lines and other signals hold none.
+///
+/// # Errors
+/// The line is not one or several OTLP requests; the error says which line.
 pub fn read_line(line: &[u8], number: usize) -> Result<Contents, FileError> {
     let line = line.strip_prefix(BOM).unwrap_or(line);
     if let Some(signals) = Signals::at_a_glance(line)
@@ -171,14 +185,12 @@ fn check(format: Format, traces: Vec<u8>, logs: Vec<u8>) -> Result<Contents, Fil
     let broken = |error| FileError::Broken { format, error };
     let of_traces = otlp::check_traces(&traces).map_err(broken)?;
     let of_logs = otlp::check_logs(&logs).map_err(broken)?;
-    if let (0, 0, Some(reason)) = (of_traces.items, of_logs.items, &of_traces.reason) {
-        return Err(FileError::NoValidSpans { format, reason: format!("it has {reason}") });
-    }
     Ok(Contents {
         format,
         spans: of_traces.items,
         log_records: of_logs.items,
         rejected: of_traces.rejected,
+        reason: of_traces.reason,
         traces: of_traces.normalized.unwrap_or(traces),
         logs: of_logs.normalized.unwrap_or(logs),
     })

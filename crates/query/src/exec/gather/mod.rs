@@ -16,11 +16,17 @@
 //! text of a dictionary is numbered once.
 
 mod columns;
+mod like;
 mod logs;
+mod question;
 mod read;
 mod select;
 mod spans;
 
+pub use like::{OneTrace, TwoSets, gather_two, gather_with_like};
+pub use question::SetQuestion;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tracewell_analysis::Traces;
@@ -65,8 +71,8 @@ pub struct GatherRequest {
     pub limit: usize,
     /// Most spans; one trace is gathered whatever its size.
     pub spans_max: u64,
-    /// Leave this trace out.
-    pub except: Option<TraceId>,
+    /// Leave these traces out.
+    pub except: HashSet<TraceId>,
     /// Whether the spans' attributes are wanted. What [`tracewell_analysis::Span`] says is there without them.
     pub attributes: bool,
 }
@@ -75,7 +81,7 @@ impl GatherRequest {
     /// At most ten thousand traces of all time, with their attributes.
     pub fn new(which: Which) -> Self {
         let (start, end, limit) = (0, u64::MAX, 10_000);
-        Self { which, start, end, limit, spans_max: SPANS_MAX, except: None, attributes: true }
+        Self { which, start, end, limit, spans_max: SPANS_MAX, except: HashSet::new(), attributes: true }
     }
 }
 

@@ -90,7 +90,7 @@ impl<'r> Sample<'r> {
 
 impl Visitor for Sample<'_> {
     fn found(&mut self, trace_id: &TraceId) -> bool {
-        if self.request.except == Some(*trace_id) {
+        if self.request.except.contains(trace_id) {
             return false;
         }
         self.matched += 1;

@@ -3,6 +3,7 @@
 //! `openapi.json` describes every route of [`routes`], and a test sees to it that it describes no other.
 
 mod demo;
+mod explain;
 mod hops;
 mod json;
 mod logs;
@@ -20,7 +21,7 @@ pub(super) use trace::{PROTOBUF, wants_protobuf};
 
 /// The routes.
 pub(super) fn routes() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         Route { path: "/api/v1/search", handler: get(search::search) },
         Route { path: "/api/v1/services", handler: get(names::services) },
         Route { path: "/api/v1/operations", handler: get(names::operations) },
@@ -41,7 +42,9 @@ pub(super) fn routes() -> Vec<Route> {
         Route { path: "/healthz", handler: get(server::healthz) },
         Route { path: "/readyz", handler: get(server::readyz) },
         Route { path: "/metrics", handler: get(server::metrics) },
-    ]
+    ];
+    routes.extend(explain::routes());
+    routes
 }
 
 #[cfg(test)]
