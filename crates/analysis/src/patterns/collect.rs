@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::names::{Names, Shape};
-use super::unit::{Call, Units, top_of};
+use super::unit::{Call, Units};
 use super::{Edge, Example, Kind, Part, Pattern, Severity, Win, Within, words};
 use crate::traces::{Text, Trace, Traces};
 
@@ -154,9 +154,9 @@ impl Collector {
     }
 
     /// Takes a hit of the current trace.
-    pub(super) fn hit(&mut self, traces: &Traces, hit: Hit) {
+    pub(super) fn hit(&mut self, traces: &Traces, units: &Units, hit: Hit) {
         let spans = traces.spans();
-        let root = top_of(traces, hit.at);
+        let root = units.top_of(hit.at);
         // Nobody waits for a job (OTLP kind 1, internal) or a message.
         let background = spans[root].is_consumer() || spans[root].is_producer() || spans[root].kind == 1;
         self.hits.push((hit, spans[root].duration_ns(), background));

@@ -1,10 +1,14 @@
 //! Failures that nobody is told, and callers that give up before their callees do.
 
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
 use super::Kind;
 use super::collect::{Collector, Hit, Place, part};
 use super::loops::work;
 use super::names::Names;
-use super::unit::{Call, Change, NONE, Unit, Units};
+use super::unit::{Call, CallKey, Change, NONE, Unit, Units};
 use crate::traces::{Scalar, Traces};
 
 /// How much longer than its caller waited a callee works before clocks and flushes no longer explain it: a share, and at
@@ -14,26 +18,26 @@ const LONGER_MIN_NS: u64 = 1_000_000;
 
 /// Finds both in all units of a trace.
 pub(super) fn find(traces: &Traces, units: &Units, to: &mut Collector, names: &mut Names) {
-    for unit in units.iter() {
+    for unit in units.iter().filter(|unit| unit.calls.iter().any(|call| call.failed)) {
+        // The last time that each call went well.
+        let went_well = unit.calls.iter().enumerate().filter(|(_, call)| !call.failed);
+        let well: HashMap<CallKey, usize, RandomState> = went_well.map(|(place, call)| (call.key, place)).collect();
         for (place, call) in unit.calls.iter().enumerate().filter(|(_, call)| call.failed) {
-            if is_swallowed(traces, unit, place) {
-                to.hit(traces, swallowed(traces, units, unit, place, names));
+            let made_good = well.get(&call.key).is_some_and(|last| *last > place);
+            if !made_good && is_swallowed(traces, unit, call) {
+                to.hit(traces, units, swallowed(traces, units, unit, place, names));
             }
             if let Some(hit) = given_up(traces, units, unit, call, names) {
-                to.hit(traces, hit);
+                to.hit(traces, units, hit);
             }
         }
     }
 }
 
-/// A call that failed by the callee's fault and was not made good, by a unit that answered fine.
-fn is_swallowed(traces: &Traces, unit: Unit<'_>, place: usize) -> bool {
-    let (entry, call) = (&traces.spans()[unit.entry], &unit.calls[place]);
+/// A call that failed by the callee's fault, by a unit that answered fine.
+fn is_swallowed(traces: &Traces, unit: Unit<'_>, call: &Call) -> bool {
     let answered = status(traces, unit.entry).is_none_or(|status| status < 400);
-    if entry.is_error() || !answered || unit.entry == call.span || !is_callees_fault(traces, call) {
-        return false;
-    }
-    !unit.calls[place + 1..].iter().any(|later| later.key == call.key && !later.failed)
+    !traces.spans()[unit.entry].is_error() && answered && is_callees_fault(traces, call)
 }
 
 /// False where the caller asked for what cannot be had: that is an answer (HTTP 4xx but time-outs and overload, and the

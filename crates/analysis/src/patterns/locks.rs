@@ -34,7 +34,7 @@ pub(super) fn find(traces: &Traces, trace: &Trace, units: &Units, to: &mut Colle
             within: (span.service, names.shape(traces.texts(), traces.spans()[entry].operation)),
         };
         let win_ns = waited_ns.min(units.room_ns(traces, number));
-        to.hit(traces, Hit { win_ns, wasted_ns: 0, spans: vec![number], ..Hit::new(place, number) });
+        to.hit(traces, units, Hit { win_ns, wasted_ns: 0, spans: vec![number], ..Hit::new(place, number) });
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn find(traces: &Traces, units: &Units, repeated: &Repeated, to: &mut
         let mut rest: Vec<usize> = Vec::new();
         for group in order.chunk_by(|a, b| unit.calls[*a].key == unit.calls[*b].key) {
             match in_a_row(traces, unit, group) {
-                Some(row) => to.hit(traces, one_by_one(traces, units, unit, &row, names)),
+                Some(row) => to.hit(traces, units, one_by_one(traces, units, unit, &row, names)),
                 None => rest.extend(group),
             }
         }
@@ -30,7 +30,7 @@ pub(super) fn find(traces: &Traces, units: &Units, repeated: &Repeated, to: &mut
         for group in rest.chunk_by(|a, b| unit.calls[*a].key.callee == unit.calls[*b].key.callee) {
             let callee = unit.calls[group[0]].key.callee;
             if group.len() >= CHATTY_MIN && !callee.is_empty() {
-                to.hit(traces, chatty(traces, units, unit, group, names));
+                to.hit(traces, units, chatty(traces, units, unit, group, names));
             }
         }
     }

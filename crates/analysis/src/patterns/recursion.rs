@@ -16,7 +16,7 @@ const HOPS_MAX: usize = 32;
 pub(super) fn find(traces: &Traces, units: &Units, to: &mut Collector, names: &mut Names) {
     for unit in units.iter() {
         if let Some(hit) = cycle(traces, units, unit.entry, names) {
-            to.hit(traces, hit);
+            to.hit(traces, units, hit);
         }
     }
 }

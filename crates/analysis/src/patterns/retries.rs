@@ -22,6 +22,9 @@ const ATTEMPTS_MAX: usize = 3;
 /// Levels of callers that are looked at.
 const LEVELS_MAX: usize = 64;
 
+/// Spans that an attempt may lie above a chain.
+const SPANS_UP_MAX: usize = 1_000;
+
 /// The spans of calls that repeat another, in order.
 #[derive(Debug, Default)]
 pub(super) struct Repeated(Vec<usize>);
@@ -126,7 +129,8 @@ fn resend_count(traces: &Traces, span: usize, keys: [Option<Text>; 2]) -> usize 
 fn above(traces: &Traces, span: usize, chain_of: &HashMap<usize, usize, RandomState>) -> Option<usize> {
     // Where the caller sent no span the callee's own one is the attempt.
     let mut at = Some(span);
-    while let Some(span) = at {
+    for _ in 0..SPANS_UP_MAX {
+        let span = at?;
         if let Some(chain) = chain_of.get(&span) {
             return Some(*chain);
         }
@@ -150,7 +154,7 @@ fn storms(traces: &Traces, units: &Units, chains: &[Chain], to: &mut Collector, 
     leaves.sort_unstable();
     for group in leaves.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
         if let Some(hit) = storm(traces, units, chains, group[0].0, group, names) {
-            to.hit(traces, hit);
+            to.hit(traces, units, hit);
         }
     }
 }
@@ -215,8 +219,8 @@ fn storm(
     } else {
         let tops = chains[outermost].attempts.iter().map(|place| outer.calls[*place].span);
         let below = tops.flat_map(|top| {
-            let entries = units.calls().iter().filter(move |call| call.span > top && call.span <= attempts_below(top));
-            entries.filter(|call| call.key == key).map(|call| call.span)
+            let calls = units.calls_below(top, attempts_below(top));
+            calls.iter().filter(|call| call.key == key).map(|call| call.span)
         });
         below.collect()
     };
@@ -239,12 +243,14 @@ fn repeating_ns(traces: &Traces, units: &Units, chains: &[Chain], outermost: usi
         let Some(chain) = number.map(|number| &chains[number]) else { break };
         let Some(unit) = units.unit(chain.entry) else { break };
         saved = saved.saturating_add(units.saved_ns(traces, unit, |place, _| {
-            if chain.attempts[1..].contains(&place) { Change::Vanish } else { Change::Keep }
+            if chain.attempts[1..].binary_search(&place).is_ok() { Change::Vanish } else { Change::Keep }
         }));
         // The chain below the first attempt goes on costing.
         let first = unit.calls[chain.attempts[0]].span;
         let last = first + traces.spans()[first].descendants as usize;
-        number = chains.iter().position(|below| below.above == number && (first..=last).contains(&below.entry));
+        let below = chains.partition_point(|chain| chain.entry < first);
+        number = (below..chains.len()).find(|below| chains[*below].entry > last || chains[*below].above == number);
+        number = number.filter(|below| chains[*below].entry <= last);
     }
     saved.min(units.room_ns(traces, chains[outermost].entry))
 }

@@ -39,8 +39,15 @@ impl Guards {
     pub(super) fn learn(&mut self, traces: &Traces, units: &Units, names: &mut Names) {
         for unit in units.iter().filter(|unit| unit.calls.iter().any(|call| call.failed)) {
             let (_, (service, operation)) = work(traces, unit, names);
+            // When the last call began, and the last one that is not like it.
+            let last = unit.calls.last().map(|call| (call.key, call.start_ns));
+            let other = unit.calls.iter().rev().find(|call| Some(call.key) != last.map(|last| last.0));
             for call in unit.calls.iter().filter(|call| call.failed) {
-                let goes_on = unit.calls.iter().any(|later| later.start_ns >= call.end_ns && later.key != call.key);
+                let latest_ns = match last {
+                    Some((key, start_ns)) if key != call.key => Some(start_ns),
+                    _ => other.map(|other| other.start_ns),
+                };
+                let goes_on = latest_ns.is_some_and(|start_ns| start_ns >= call.end_ns);
                 let failed = traces.spans()[unit.entry].is_error();
                 match (goes_on, failed) {
                     (true, _) => drop(self.goes_on.insert((service, operation, call.key))),
@@ -72,7 +79,7 @@ pub(super) fn find(traces: &Traces, units: &Units, guards: &Guards, to: &mut Col
         let loops = in_loops(traces, unit);
         for run in runs(traces, unit, guards, within) {
             if let Some(hit) = serial(traces, units, unit, &run, &loops, within) {
-                to.hit(traces, hit);
+                to.hit(traces, units, hit);
             }
         }
     }

@@ -10,7 +10,7 @@
 //! Spans within the service are looked through: a call is the unit's, however deep the code that makes it. A client span
 //! below a client span of the same service is the same call, seen by another library. O(n log n) in the spans of a trace.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::names::{Effect, Names, Shape};
 use crate::critical_path::{OVERLAP_PARTS, room, room::Room};
@@ -18,6 +18,11 @@ use crate::traces::{Scalar, Span, Text, Trace, Traces};
 
 /// In place of a number: none.
 pub(super) const NONE: usize = usize::MAX;
+
+/// How often the calls of a trace are replayed, on average, and how many calls at least: what bounds the time for traces
+/// in which one unit makes very many calls that nearly all are worth a finding.
+const REPLAYS_MAX: usize = 16;
+const REPLAYED_MIN: usize = 100_000;
 
 /// One call of a unit.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +75,12 @@ pub(super) struct Units {
     calls: Vec<Call>,
     /// Entries with the range of their calls.
     ranges: Vec<(usize, usize, usize)>,
-    /// Room below the tops that were asked for.
-    rooms: RefCell<Vec<(usize, Vec<Room>)>>,
+    /// For each span: what begins the waiting for it, see [`Units::top_of`].
+    tops: Vec<usize>,
+    /// For each span its room, once somebody has asked.
+    rooms_ns: RefCell<Vec<u64>>,
+    /// Calls that may still be replayed.
+    budget: Cell<usize>,
 }
 
 /// What siblings of a span may overlap and still follow each other, in nanoseconds.
@@ -88,13 +97,17 @@ impl Units {
             numbers.resize(trace.spans().len(), NONE);
         }
         self.calls.clear();
+        self.tops.clear();
         for span in trace.spans() {
+            let waiting = traces.parent(span).filter(|_| !traces.spans()[span].is_consumer());
+            self.tops.push(waiting.map_or(span, |parent| self.tops[parent - self.first]));
             self.place(traces, span, names);
         }
         self.calls.retain(|call| call.start_ns < traces.spans()[call.entry].end_ns);
         self.calls.sort_by_key(|call| (call.entry, call.start_ns, call.span));
         self.list_units(trace);
-        self.rooms.borrow_mut().clear();
+        self.rooms_ns.borrow_mut().clear();
+        self.budget.set(REPLAYED_MIN.max(self.calls.len().saturating_mul(REPLAYS_MAX)));
     }
 
     fn place(&mut self, traces: &Traces, number: usize, names: &mut Names) {
@@ -191,6 +204,13 @@ impl Units {
         &self.calls
     }
 
+    /// The calls of units whose entries lie below a span, up to the last span below it.
+    pub(super) fn calls_below(&self, span: usize, last: usize) -> &[Call] {
+        let from = self.calls.partition_point(|call| call.entry <= span);
+        let to = self.calls.partition_point(|call| call.entry <= last);
+        &self.calls[from..to.max(from)]
+    }
+
     /// The unit with this entry.
     pub(super) fn unit(&self, entry: usize) -> Option<Unit<'_>> {
         let place = self.ranges.binary_search_by_key(&entry, |range| range.0).ok()?;
@@ -203,26 +223,68 @@ impl Units {
         self.entry_of[span - self.first]
     }
 
-    /// How much sooner the request would end, at most, if this span took no time at all: its drag. The request is that of
-    /// the root, or that of the message which began the work.
+    /// How much sooner the request would end, at most, if this span took no time at all. The request is that of the root, or
+    /// that of the message which began the work.
     pub(super) fn room_ns(&self, traces: &Traces, span: usize) -> u64 {
-        let top = top_of(traces, span);
-        let mut rooms = self.rooms.borrow_mut();
-        let place = rooms.iter().position(|known| known.0 == top).unwrap_or_else(|| {
-            rooms.push((top, room::of(traces, top)));
-            rooms.len() - 1
-        });
-        rooms[place].1.get(span - top).map_or(0, |room| room.drag_ns)
+        let mut rooms = self.rooms_ns.borrow_mut();
+        if rooms.is_empty() {
+            *rooms = self.find_rooms(traces);
+        }
+        rooms.get(span - self.first).copied().unwrap_or(0)
+    }
+
+    /// The drag of every span, but for what frameworks record beside a call instead of above it: a span of the same
+    /// service with nothing below it that is there before the call and ends with it does not hide the call.
+    fn find_rooms(&self, traces: &Traces) -> Vec<u64> {
+        let spans = &traces.spans()[self.first..self.first + self.tops.len()];
+        // For each span the longest of its children that may be such a handler.
+        let mut handlers: Vec<Option<&Span>> = vec![None; spans.len()];
+        for (at, span) in spans.iter().enumerate().filter(|(_, span)| span.descendants == 0 && !span.is_outgoing()) {
+            let Some(parent) = traces.parent(self.first + at) else { continue };
+            let handler = &mut handlers[parent - self.first];
+            if span.service == spans[parent - self.first].service
+                && handler.is_none_or(|known| known.duration_ns() < span.duration_ns())
+            {
+                *handler = Some(span);
+            }
+        }
+        let mut rooms: Vec<Room> = vec![Room::default(); spans.len()];
+        let mut found: Vec<u64> = Vec::with_capacity(spans.len());
+        for (at, span) in spans.iter().enumerate() {
+            if self.tops[at] == self.first + at {
+                for (room, below) in rooms[at..].iter_mut().zip(room::of(traces, self.first + at)) {
+                    *room = below;
+                }
+                found.push(rooms[at].drag_ns);
+                continue;
+            }
+            let parent = span.parent as usize - self.first;
+            let (room, above) = (rooms[at], rooms[parent].drag_ns);
+            let is_handled = |handler: &Span| {
+                handler.start_ns <= span.start_ns
+                    && handler.end_ns.abs_diff(span.end_ns) <= tolerance_ns(&spans[parent])
+            };
+            let hidden = room.drag_ns < above && !handlers[parent].is_some_and(is_handled);
+            found.push(found[parent].min(if hidden { room.drag_ns } else { room.length_ns }));
+        }
+        found
+    }
+
+    /// The span that begins what someone waits for, above this one: a root, or the taking of a message.
+    pub(super) fn top_of(&self, span: usize) -> usize {
+        self.tops[span - self.first]
     }
 
     /// How much sooner the request would end if the unit's calls took what `change` says.
     ///
     /// Replay, as [`crate::critical_path::replay`] does it for the children of a span: a call begins as long as it did after the last one that had ended before it began, the unit ends as long
-    /// as it did after its last call; all that ended before is waited for.
+    /// as it did after its last call; all that ended before is waited for. A trace with very many findings in large units
+    /// has only the first of them replayed, see [`REPLAYS_MAX`].
     pub(super) fn saved_ns(&self, traces: &Traces, unit: Unit<'_>, change: impl Fn(usize, &Call) -> Change) -> u64 {
-        let entry = &traces.spans()[unit.entry];
+        let (entry, calls) = (&traces.spans()[unit.entry], unit.calls);
         let tolerance = tolerance_ns(entry);
-        let calls = unit.calls;
+        let Some(left) = self.budget.get().checked_sub(calls.len()) else { return 0 };
+        self.budget.set(left);
         let mut by_end: Vec<usize> = (0..calls.len()).collect();
         by_end.sort_by_key(|place| calls[*place].end_ns);
         let mut replayed: Vec<u64> = Vec::with_capacity(calls.len());
@@ -255,15 +317,6 @@ impl Units {
         let Some((end, latest)) = advance(entry.end_ns, &replayed) else { return 0 };
         end.saturating_sub(latest).min(self.room_ns(traces, unit.entry))
     }
-}
-
-/// The span that begins what someone waits for, above this one: a root, or the taking of a message.
-pub(super) fn top_of(traces: &Traces, span: usize) -> usize {
-    let mut top = span;
-    while let Some(parent) = traces.parent(top).filter(|_| !traces.spans()[top].is_consumer()) {
-        top = parent;
-    }
-    top
 }
 
 /// What becomes of a call in a replay.

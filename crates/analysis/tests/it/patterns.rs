@@ -58,6 +58,50 @@ fn one_query_for_each_row() {
 }
 
 #[test]
+fn a_handler_beside_the_call_does_not_hide_it() {
+    let gateway = |handled: (u64, u64)| {
+        let pattern = only(ten(|story| {
+            let root = story.span((None, SERVER, "gateway", "/*"), (0, 100));
+            story.span((root, 1, "gateway", "handle"), handled);
+            let travel = story.call(root, ("gateway", "travel"), "POST /trips", (5, 99));
+            for trip in 0..9 {
+                story.call(travel, ("travel", "seats"), "GET /left", (5 + 10 * trip, 15 + 10 * trip));
+            }
+        }));
+        (pattern.kind, pattern.win.max_ns / MS)
+    };
+    assert_eq!(gateway((1, 99)), (Kind::NPlusOne, 80), "it ends with the call: it waits for it");
+    assert_eq!(gateway((1, 90)), (Kind::NPlusOne, 9), "it does something else meanwhile");
+}
+
+#[test]
+fn a_trace_where_everything_is_a_finding_takes_no_longer() {
+    let mut story = Story::new();
+    let root = story.span((None, SERVER, "batch", "run"), (0, 1_000_000));
+    for call in 0..40_000 {
+        // Every call fails; there are two hundred kinds.
+        let operation = format!("Load{}", ["a", "b", "c"].map(|part| part.repeat(1 + call % 199)).concat());
+        story.failing(root, ("batch", "store"), &operation, (call as u64, call as u64 + 1));
+    }
+    story.end();
+    let found = patterns::find(&story.traces());
+    assert_eq!(found.len(), 200, "the gravest");
+    assert!(patterns::find(&deep(20_000)).iter().any(|pattern| pattern.kind == Kind::Recursion));
+}
+
+/// Two services that call each other, so many deep.
+fn deep(levels: u64) -> Traces {
+    let mut story = Story::new();
+    let mut at = story.span((None, SERVER, "a", "GET /a"), (0, 3 * levels));
+    for level in 0..levels {
+        let (caller, callee) = if level % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        at = story.call(at, (caller, callee), "GET /next", (level, 3 * levels - level));
+    }
+    story.end();
+    story.traces()
+}
+
+#[test]
 fn what_only_looks_like_a_loop_is_none() {
     let polling = ten(|story| {
         let root = story.span((None, SERVER, "jobs", "POST /run"), (0, 10_000));
