@@ -4,10 +4,14 @@
 //! Estimation*, 1986; bandwidth by his rule of thumb (3.31), at least the unit to which the values are rounded), computed on a
 //! grid; its modes are joined, the least marked first, until every valley that is left (i) has enough values on both sides,
 //! (ii) lies at most half as high as the lower of the two modes beside it, and (iii) is lower than it by more than four
-//! standard deviations of the counts (Poisson) below the kernel. **Output:** the bottoms of these valleys. **Edge cases:**
+//! standard deviations of the counts (Poisson) below the kernel. The same again with twice, four times, … the bandwidth
+//! (scale space; Silverman, *Using kernel density estimates to investigate multimodality*, 1981), for crowds that are wider
+//! than the main one: what parts modes that no finer valley parts is taken too. **Output:** the bottoms of these valleys. **Edge cases:**
 //! values that are not finite are left out; fewer than two distinct values have no valley. **Complexity:** O(n log n) for the
 //! sort, O(g) for the grid of at most [`GRID_MAX`] cells, O(v²) in the v valleys before joining, of which only the
 //! [`VALLEYS_MAX`] deepest are looked at.
+
+use std::ops::Range;
 
 /// Cells of the grid on which the density is computed, at most.
 const GRID_MAX: usize = 1 << 14;
@@ -15,6 +19,10 @@ const GRID_MAX: usize = 1 << 14;
 const CELLS_PER_BANDWIDTH: f64 = 2.0;
 /// Reach of the kernel in bandwidths.
 const REACH: f64 = 4.0;
+/// Multiples of the bandwidth at which valleys are looked for.
+const SCALES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+/// Bandwidths in the range of the values, at least, on all but the finest scale.
+const BANDWIDTHS_MIN: f64 = 16.0;
 /// Valleys to begin with, at most: the deepest.
 const VALLEYS_MAX: usize = 256;
 /// Height of a valley as a share of the lower mode beside it, at most.
@@ -38,28 +46,61 @@ pub fn valleys(values: impl IntoIterator<Item = f64>, values_min: usize) -> Vec<
     if sorted.len() < 2 * values_min.max(1) {
         return Vec::new();
     }
-    let Some(grid) = Grid::new(&sorted) else { return Vec::new() };
+    let bandwidth = bandwidth(&sorted);
+    let mut accepted: Vec<Valley> = Vec::new();
+    let range = sorted.last().copied().unwrap_or(0.0) - sorted.first().copied().unwrap_or(0.0);
+    for scale in SCALES.into_iter().filter(|scale| *scale == 1.0 || bandwidth * scale * BANDWIDTHS_MIN <= range) {
+        for (valley, modes) in at_scale(&sorted, bandwidth * scale, values_min) {
+            let place = accepted.partition_point(|other| other.at < valley.at);
+            let is_new = !accepted.iter().any(|other| modes.start < other.at && other.at < modes.end);
+            // Its neighbours, found on a finer scale, must leave enough on both sides.
+            let below = |value: f64| sorted.partition_point(|other| *other < value);
+            let start = place.checked_sub(1).and_then(|before| accepted.get(before)).map_or(0, |other| below(other.at));
+            let end = accepted.get(place).map_or(sorted.len(), |other| below(other.at));
+            let at = below(valley.at);
+            if is_new && at >= start + values_min && end >= at + values_min {
+                accepted.insert(place, valley);
+            }
+        }
+    }
+    accepted
+}
+
+/// The valleys of the density with one bandwidth, each with the places of the modes beside it.
+fn at_scale(sorted: &[f64], bandwidth: f64, values_min: usize) -> Vec<(Valley, Range<f64>)> {
+    let Some(grid) = Grid::new(sorted, bandwidth) else { return Vec::new() };
     let density = grid.smooth();
     let mut cuts = grid.valleys(&density);
-    let mut below = vec![0.0; grid.counts.len() + 1];
-    for (cell, count) in grid.counts.iter().enumerate() {
-        below[cell + 1] = below[cell] + count;
-    }
+    let mut levels = grid.levels(&density, &cuts);
     loop {
-        let judged = judge(&cuts, &density, &below);
+        let judged = judge(&cuts, &levels, &density);
         let worst = judged.iter().enumerate().filter(|(_, cut)| !cut.stands(values_min as f64));
         let worst = worst.min_by(|(_, a), (_, b)| a.merit(values_min as f64).total_cmp(&b.merit(values_min as f64)));
-        match worst {
-            Some((worst, _)) => cuts.remove(worst),
-            None => {
-                let valley = |(cut, judged): (&usize, &Judged)| Valley {
-                    at: grid.low + (*cut as f64 + 0.5) * grid.step,
-                    depth: 1.0 - judged.bottom / judged.peak,
-                };
-                return cuts.iter().zip(&judged).map(valley).collect();
-            }
+        let Some((worst, _)) = worst else {
+            let valley = |(place, (cut, judged)): (usize, (&usize, &Judged))| {
+                let valley = Valley { at: grid.value(*cut), depth: 1.0 - judged.bottom / judged.peak };
+                (valley, grid.value(levels[place].mode)..grid.value(levels[place + 1].mode))
+            };
+            return cuts.iter().zip(&judged).enumerate().map(valley).collect();
         };
+        cuts.remove(worst);
+        let joined = levels.remove(worst + 1);
+        let level = &mut levels[worst];
+        level.values += joined.values;
+        if joined.peak > level.peak {
+            (level.peak, level.mode) = (joined.peak, joined.mode);
+        }
     }
+}
+
+/// What lies between two valleys.
+struct Level {
+    /// Cell of its highest mode …
+    mode: usize,
+    /// … and the height of that.
+    peak: f64,
+    /// How many values.
+    values: f64,
 }
 
 /// Values counted into cells of equal width.
@@ -72,9 +113,8 @@ struct Grid {
 
 impl Grid {
     /// `None` where all values are equal.
-    fn new(sorted: &[f64]) -> Option<Self> {
+    fn new(sorted: &[f64], bandwidth: f64) -> Option<Self> {
         let (first, last) = (*sorted.first()?, *sorted.last()?);
-        let bandwidth = bandwidth(sorted);
         if !(bandwidth > 0.0 && (last - first).is_finite() && last > first) {
             return None;
         }
@@ -86,6 +126,11 @@ impl Grid {
             counts[(((value - low) / step) as usize).min(cells - 1)] += 1.0;
         }
         Some(Self { low, step, bandwidth, counts })
+    }
+
+    /// The value in the middle of a cell.
+    fn value(&self, cell: usize) -> f64 {
+        self.low + (cell as f64 + 0.5) * self.step
     }
 
     /// The number of values below the kernel around each cell.
@@ -124,6 +169,20 @@ impl Grid {
         cells.sort_unstable();
         cells
     }
+
+    /// The levels between cuts: one more than there are cuts.
+    fn levels(&self, density: &[f64], cuts: &[usize]) -> Vec<Level> {
+        let ends = cuts.iter().copied().chain([density.len()]);
+        let starts = std::iter::once(0).chain(cuts.iter().copied());
+        let level = |(start, end): (usize, usize)| {
+            let highest = |best: (usize, f64), (cell, height): (usize, f64)| {
+                if height > best.1 { (cell, height) } else { best }
+            };
+            let (mode, peak) = (start..end).zip(density[start..end].iter().copied()).fold((start, 0.0), highest);
+            Level { mode, peak, values: self.counts[start..end].iter().sum() }
+        };
+        starts.zip(ends).map(level).collect()
+    }
 }
 
 /// A valley among those that are still there.
@@ -153,17 +212,11 @@ impl Judged {
     }
 }
 
-fn judge(cuts: &[usize], density: &[f64], below: &[f64]) -> Vec<Judged> {
-    let highest = |from: usize, to: usize| density[from..to].iter().copied().fold(0.0, f64::max);
-    let mut bounds = vec![0];
-    bounds.extend_from_slice(cuts);
-    bounds.push(density.len());
-    let levels: Vec<(f64, f64)> =
-        bounds.windows(2).map(|level| (highest(level[0], level[1]), below[level[1]] - below[level[0]])).collect();
-    let pair = |(cut, sides): (&usize, &[(f64, f64)])| Judged {
+fn judge(cuts: &[usize], levels: &[Level], density: &[f64]) -> Vec<Judged> {
+    let pair = |(cut, sides): (&usize, &[Level])| Judged {
         bottom: density[*cut],
-        peak: sides[0].0.min(sides[1].0),
-        values: sides[0].1.min(sides[1].1),
+        peak: sides[0].peak.min(sides[1].peak),
+        values: sides[0].values.min(sides[1].values),
     };
     cuts.iter().zip(levels.windows(2)).map(pair).collect()
 }
@@ -223,6 +276,14 @@ mod tests {
         assert_eq!(at(&[bell(10.0, 2.0, 2000), vec![500.0; 5]], 20), [] as [i64; 0]);
         assert_eq!(at(&[vec![7.0; 100]], 10), [] as [i64; 0]);
         assert_eq!(at(&[vec![f64::NAN, f64::INFINITY, 1.0]], 1), [] as [i64; 0]);
+    }
+
+    /// Few values, widely spread, beside many that lie close together.
+    #[test]
+    fn a_wide_crowd_beside_a_narrow_one_is_a_level() {
+        let narrow_and_wide =
+            at(&[bell(5.0, 0.3, 600), (0..60).map(|number| 60.0 + f64::from(number) / 4.0).collect()], 15);
+        assert!(matches!(narrow_and_wide[..], [7..=58]), "{narrow_and_wide:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Statements about traces as TraceQL.
 
+// Writing to a text cannot fail: results of `write!` are left alone.
 use std::fmt::Write;
 
 use tracewell_model::{TraceId, UNKNOWN_SERVICE};
@@ -17,15 +18,17 @@ pub(super) struct Filters<'a> {
 
 /// A filter for spans, or one that ends in an aggregate.
 enum Filter {
+    /// One pair of braces.
     Spans(String),
-    Pipeline(String),
+    /// Anything else, which goes into parentheses where it is a part.
+    Whole(String),
 }
 
 impl Filters<'_> {
     /// A TraceQL query that finds the traces of which a statement is true; `ids` are such traces, for what TraceQL cannot ask.
     pub(super) fn of(&self, what: &What, ids: &[TraceId]) -> String {
         match self.filter(what, ids) {
-            Filter::Spans(text) | Filter::Pipeline(text) => text,
+            Filter::Spans(text) | Filter::Whole(text) => text,
         }
     }
 
@@ -41,23 +44,32 @@ impl Filters<'_> {
             }
             What::Failed(operation) => self.operation(*operation, &["status = error".to_owned()]),
             What::Operation(operation, true) => self.operation(*operation, &[]),
-            What::Operation(operation, false) => absent(&self.operation(*operation, &[])),
-            What::Edge(edge, true) => self.edge(*edge),
-            What::Edge(edge, false) => absent(&format!("({})", self.edge(*edge))),
+            What::Operation(operation, false) => return Filter::Whole(absent(&self.operation(*operation, &[]))),
+            What::Edge(edge, true) => return Filter::Whole(self.edge(*edge)),
+            What::Edge(edge, false) => return Filter::Whole(absent(&format!("({})", self.edge(*edge)))),
             What::Calls(operation, test) => {
                 let spans = self.operation(*operation, &[]);
-                return Filter::Pipeline(format!("{spans} | count() {}", self.test(*test)));
+                return Filter::Whole(format!("{spans} | count() {}", self.test(*test)));
             }
             What::EdgeCalls(edge, test) => {
-                return Filter::Pipeline(format!("{} | count() {}", self.edge(*edge), self.test(*test)));
+                return Filter::Whole(format!("{} | count() {}", self.edge(*edge), self.test(*test)));
+            }
+            What::Takes { operation, from_ns, to_ns } => {
+                let mut text = self.operation(*operation, &[]);
+                for (compared, bound) in [(">=", from_ns), ("<", to_ns)] {
+                    if let Some(bound) = bound {
+                        let _ = write!(text, " | sum(duration) {compared} {}", nanoseconds(*bound));
+                    }
+                }
+                return Filter::Whole(text);
             }
             What::Site(site) => self.site(*site, ids),
             What::Pair(one, other) => {
                 let part = |what: &What| match self.filter(what, ids) {
-                    Filter::Spans(text) if text.starts_with('{') && text.matches('{').count() == 1 => text,
-                    Filter::Spans(text) | Filter::Pipeline(text) => format!("({text})"),
+                    Filter::Spans(text) => text,
+                    Filter::Whole(text) => format!("({text})"),
                 };
-                format!("{} && {}", part(one), part(other))
+                return Filter::Whole(format!("{} && {}", part(one), part(other)));
             }
         })
     }
@@ -145,11 +157,18 @@ impl Filters<'_> {
         let mut name = format!("{scope}.\"");
         for c in key.chars() {
             let escape = if matches!(c, '"' | '\\') { "\\" } else { "" };
-            // Writing to a text cannot fail.
             let _ = write!(name, "{escape}{c}");
         }
         name + "\""
     }
+}
+
+/// A duration in the largest unit that holds it whole.
+fn nanoseconds(ns: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    let whole = UNITS.into_iter().find(|(unit, _)| ns > 0 && ns.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, "ns"));
+    format!("{}{name}", ns / unit)
 }
 
 /// The traces that have no such span: their root is no ancestor of one.

@@ -73,6 +73,8 @@ pub enum FindingKind {
     CallCount,
     /// A log record or an event.
     LogSite,
+    /// How long the spans of an operation take together: what is slow, where nothing says why.
+    Duration,
     /// Two of these together.
     Pair,
 }

@@ -27,7 +27,8 @@
 //!    of a number are one family, corrected by Bonferroni. A finding also has to be large: ten points of difference, or twice
 //!    as often.
 //! 3. *Pairs* of the 64 most telling statements: both have to matter where the other is.
-//! 4. *Told once*: statements about the same traces are aliases; a finding of which hardly anything is left among traces that
+//! 4. *Durations*: operations whose time jumps, by [`table`] over the traces of each root operation; told last.
+//! 5. *Told once*: statements about the same traces are aliases; a finding of which hardly anything is left among traces that
 //!    agree in a clearer one is implied by that.
 //!
 //! **Output:** [`Finding`]s, clearest first. **Edge cases:** fewer than three traces on either side, or no root operation on

@@ -2,7 +2,7 @@
 //!
 //! The clearest is told first. What differs hardly any more among traces that agree in it is implied by it: the difference of
 //! the shares, taken among the traces that show it and among those that do not, is less than half of what it was, or could be
-//! chance. What is left is told next.
+//! chance. What is left is told next; last of all durations, which say what is slow, not why.
 
 use super::significance::Stratum;
 use super::{Compared, Held, Shares};
@@ -22,28 +22,33 @@ const ALIASES_MAX: usize = 20;
 const RANK_WEIGHT: f64 = 0.02;
 
 impl Compared<'_> {
-    pub(super) fn choose(&self, mut left: Vec<Held>) -> Vec<Finding> {
+    /// Chooses among what was found, and then among what is told `last`.
+    pub(super) fn choose(&self, mut left: Vec<Held>, mut last: Vec<Held>) -> Vec<Finding> {
         let mut findings = Vec::new();
         while findings.len() < self.options.findings_max {
             let weight = |held: &Held| {
                 let rank = held.whats.first().map_or(0, super::super::facts::What::rank);
                 held.ln_p * (1.0 - RANK_WEIGHT * f64::from(rank))
             };
+            if left.is_empty() {
+                std::mem::swap(&mut left, &mut last);
+            }
             let clearest = left.iter().enumerate().min_by(|(_, a), (_, b)| weight(a).total_cmp(&weight(b)));
             let Some((number, _)) = clearest else { break };
             let mut chosen = left.remove(number);
-            let (mut implied, mut others) = (Vec::new(), Vec::new());
-            for held in left {
-                let (both, either) = held.bits.overlap(&chosen.bits);
-                if held.is_root == chosen.is_root && both as f64 >= SAME * either as f64 {
-                    chosen.whats.extend(held.whats);
-                } else if self.is_implied(&held, &chosen) {
-                    implied.push(held);
-                } else {
-                    others.push(held);
+            let mut implied = Vec::new();
+            for list in [&mut left, &mut last] {
+                for held in std::mem::take(list) {
+                    let (both, either) = held.bits.overlap(&chosen.bits);
+                    if held.is_root == chosen.is_root && both as f64 >= SAME * either as f64 {
+                        chosen.whats.extend(held.whats);
+                    } else if self.is_implied(&held, &chosen) {
+                        implied.push(held);
+                    } else {
+                        list.push(held);
+                    }
                 }
             }
-            left = others;
             chosen.whats.truncate(ALIASES_MAX + 1);
             let mut finding = self.finding(&chosen);
             finding.implied = implied.iter().take(IMPLIED_MAX).map(|held| self.finding(held)).collect();

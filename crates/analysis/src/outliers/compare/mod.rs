@@ -3,11 +3,13 @@
 //! ```text
 //! candidates ─▶ same traces? merged ─▶ [`significance`] in strata ─▶ q ≤ 5 %, large enough ─┐
 //!                                                └─▶ [`pairs`] of the most telling ─────────┤
+//!                                     durations ─▶ [`levels`]: what is slow, where nothing says why ─┤
 //! findings, each with what it implies ◀── [`choose`]: the clearest first, then what it does not explain
 //! ```
 
 mod bits;
 mod choose;
+mod levels;
 mod pairs;
 mod render;
 mod significance;
@@ -28,6 +30,8 @@ const DIFFERENCE_MIN: f64 = 0.1;
 const LIFT_MIN: f64 = 2.0;
 /// … and this share of them does.
 const SHARE_MIN: f64 = 0.05;
+/// A finding that is shown by this share of the selected, and hardly by any others, says all.
+const TOLD: f64 = 0.95;
 /// Findings that are weighed against each other, at most: the clearest.
 const KEPT_MAX: usize = 400;
 
@@ -50,6 +54,8 @@ pub(super) struct Compared<'a> {
     members: Vec<u32>,
     /// The stratum of each member.
     stratum_of: Vec<u32>,
+    /// Twice the stratum of each member, and one more if it is selected.
+    cells: Vec<u32>,
 }
 
 /// Statements that are true of the same traces.
@@ -131,7 +137,9 @@ impl<'a> Compared<'a> {
             at += stratum.len();
         }
         let factorials = Factorials::new(members.len());
-        Self { facts, options, factorials, strata, places, members: order, stratum_of }
+        let cells = stratum_of.iter().zip(members).map(|(stratum, member)| 2 * stratum + u32::from(member.selected));
+        let cells = cells.collect();
+        Self { facts, options, factorials, strata, places, members: order, stratum_of, cells }
     }
 
     pub(super) fn findings(&self) -> Vec<Finding> {
@@ -141,7 +149,9 @@ impl<'a> Compared<'a> {
         held.extend(self.pairs(&telling, tested));
         held.sort_by(|a, b| a.ln_p.total_cmp(&b.ln_p));
         held.truncate(KEPT_MAX);
-        self.choose(held)
+        // Where something says nearly all of it, durations would only repeat it.
+        let is_told = held.iter().any(|held| held.shares.selected >= TOLD && self.precision(held) >= TOLD);
+        self.choose(held, if is_told { Vec::new() } else { self.levels() })
     }
 
     /// Puts statements together that are true of the same traces.
@@ -264,9 +274,16 @@ impl<'a> Compared<'a> {
             What::Root(number) | What::Failed(number) | What::Site(number) => (false, false, *number),
             What::Operation(number, _) | What::Edge(number, _) => (false, false, *number),
             What::Calls(number, _) | What::EdgeCalls(number, _) => (false, false, *number),
+            What::Takes { operation, .. } => (false, false, *operation),
             What::Pair(..) => (false, false, 0),
         };
         (what.rank(), !is_version, in_operation, number)
+    }
+
+    /// Share of the traces that show something that are selected.
+    fn precision(&self, held: &Held) -> f64 {
+        let selected: usize = self.strata.iter().map(|places| held.bits.count(&places.selected)).sum();
+        selected as f64 / held.bits.len().max(1) as f64
     }
 
     fn everything(&self) -> Bits {
@@ -277,10 +294,13 @@ impl<'a> Compared<'a> {
 
     fn strata_of(&self, shown: &[u32], is_root: bool) -> Vec<Stratum> {
         let mut strata: Vec<Stratum> = self.margins();
+        let mut counts = vec![0u32; 2 * strata.len()];
         for member in shown {
-            let stratum = &mut strata[self.stratum_of[*member as usize] as usize];
-            stratum.shown += 1;
-            stratum.both += usize::from(self.facts.members[*member as usize].selected);
+            counts[self.cells[*member as usize] as usize] += 1;
+        }
+        for (stratum, counts) in strata.iter_mut().zip(counts.chunks_exact(2)) {
+            stratum.both = counts[1] as usize;
+            stratum.shown = (counts[0] + counts[1]) as usize;
         }
         if is_root { vec![sum(&strata)] } else { strata }
     }

@@ -51,7 +51,7 @@ impl Compared<'_> {
         finding
     }
 
-    fn duration_ns(&self, place: usize) -> f64 {
+    pub(super) fn duration_ns(&self, place: usize) -> f64 {
         self.facts.members[self.members[place] as usize].duration_ns as f64
     }
 
@@ -127,6 +127,7 @@ impl Compared<'_> {
                 finding.service = site.map(|site| self.text(site.service)).filter(|service| !service.is_empty());
                 finding.site = site.map(|site| self.text(site.site));
             }
+            What::Takes { operation: number, .. } => operation(*number, finding),
             What::Pair(first, _) => self.place(first, finding),
         }
     }
@@ -190,6 +191,14 @@ impl Compared<'_> {
                 Some(site) => format!("{} logs {:?}", self.text(site.service), self.text(site.site)),
                 None => String::new(),
             },
+            What::Takes { operation: number, from_ns, to_ns } => match (from_ns, to_ns) {
+                (Some(from), Some(to)) => {
+                    format!("{} takes {} to {}", operation(*number), duration(*from), duration(*to))
+                }
+                (Some(from), None) => format!("{} takes at least {}", operation(*number), duration(*from)),
+                (None, Some(to)) => format!("{} takes less than {}", operation(*number), duration(*to)),
+                (None, None) => format!("{} is called", operation(*number)),
+            },
             What::Pair(one, other) => format!("{} and {} together", self.words(one), self.words(other)),
         }
     }
@@ -202,6 +211,8 @@ fn kind(what: &What) -> FindingKind {
         What::Edge(..) => FindingKind::Edge,
         What::Calls(..) | What::EdgeCalls(..) => FindingKind::CallCount,
         What::Site(_) => FindingKind::LogSite,
+        What::Takes { .. } => FindingKind::Duration,
+        What::Pair(one, _) if matches!(**one, What::Takes { .. }) => FindingKind::Duration,
         What::Pair(..) => FindingKind::Pair,
     }
 }

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use super::column::{Column, Extent, Kind, Value, follows_time};
 use super::shown::union;
-use super::{Facts, NONE, Shown, Test, What};
+use super::{Calls, Facts, NONE, Shown, Test, What};
 use crate::traces::Text;
 
 /// What fewer traces show is not tested.
@@ -134,7 +134,11 @@ impl Gather<'_> {
             lists.entry(value.bits).or_insert_with(|| (order.push(*value), Vec::new()).1).push(shown);
         }
         for value in order {
-            let shown = union(lists.remove(&value.bits).unwrap_or_default().into_iter());
+            let lists = lists.remove(&value.bits).unwrap_or_default();
+            if lists.len() < 2 {
+                continue;
+            }
+            let shown = union(lists.into_iter());
             if Some(&shown.len()) != self.services.get(&service) {
                 self.push(What::Attribute { service, operation: None, key, test: Test::Is(value) }, shown);
             }
@@ -203,16 +207,16 @@ impl Gather<'_> {
     }
 }
 
-fn traces(calls: &[(u32, u32)]) -> Vec<u32> {
-    calls.iter().map(|(trace, _)| *trace).collect()
+fn traces(calls: &[Calls]) -> Vec<u32> {
+    calls.iter().map(|calls| calls.trace).collect()
 }
 
 /// How often something occurs in a trace, as numbers to split.
-fn counts(calls: &[(u32, u32)]) -> Vec<Extent> {
+fn counts(calls: &[Calls]) -> Vec<Extent> {
     let value = |count: u32| Value { kind: Kind::Int, bits: u64::from(count) };
-    let extent = |(trace, count): &(u32, u32)| Extent { trace: *trace, min: value(*count), max: value(*count) };
+    let extent = |calls: &Calls| Extent { trace: calls.trace, min: value(calls.count), max: value(calls.count) };
     match calls.first() {
-        Some((_, first)) if calls.iter().any(|(_, count)| count != first) => calls.iter().map(extent).collect(),
+        Some(first) if calls.iter().any(|calls| calls.count != first.count) => calls.iter().map(extent).collect(),
         _ => Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::column::{Column, Kind, Value};
-use super::{Edge, Facts, Member, NONE, Operation, Origin, Shown, Site};
+use super::{Calls, Edge, Facts, Member, NONE, Operation, Origin, Shown, Site};
 use crate::traces::{Attribute, LogSource, NO_SPAN, Scalar, Text, Trace, Traces};
 
 type Numbers<K> = HashMap<K, u32, RandomState>;
@@ -91,7 +91,7 @@ impl Walk<'_> {
         self.of_span.push(operation);
         let service = self.facts.operations[operation as usize].service;
         let of_operation = &mut self.facts.operations[operation as usize];
-        count(&mut of_operation.calls, member);
+        count(&mut of_operation.calls, member, span.duration_ns());
         if span.is_error() {
             of_operation.failed.push(member);
         }
@@ -103,7 +103,7 @@ impl Walk<'_> {
             if edge == next {
                 self.facts.edges.push(Edge { caller, callee: service, calls: Vec::new() });
             }
-            count(&mut self.facts.edges[edge as usize].calls, member);
+            count(&mut self.facts.edges[edge as usize].calls, member, span.duration_ns());
         }
         let origin = self.origin(number, service);
         self.facts.origins[origin as usize].shown.push(member);
@@ -197,9 +197,12 @@ fn kind(scalar: Scalar) -> Kind {
 }
 
 /// Counts one more in a trace, which is the last or a later one.
-fn count(calls: &mut Vec<(u32, u32)>, trace: u32) {
-    match calls.last_mut().filter(|(last, _)| *last == trace) {
-        Some((_, count)) => *count += 1,
-        None => calls.push((trace, 1)),
+fn count(calls: &mut Vec<Calls>, trace: u32, ns: u64) {
+    match calls.last_mut().filter(|last| last.trace == trace) {
+        Some(last) => {
+            last.count += 1;
+            last.sum_ns = last.sum_ns.saturating_add(ns);
+        }
+        None => calls.push(Calls { trace, count: 1, sum_ns: ns }),
     }
 }

@@ -19,6 +19,8 @@ const ID_TRACES_PER_VALUE: f64 = 3.0;
 const ID_VALUES_MIN: usize = 8;
 /// A number whose rank correlation with time is beyond this is a clock or a counter.
 const CLOCK_CORRELATION: f64 = 0.9;
+/// Traces from which that is told, at most.
+const CLOCK_SAMPLE: usize = 1_000;
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,6 +226,9 @@ pub(super) fn follows_time(extents: &[Extent], start_ns: impl Fn(u32) -> u64) ->
     if extents.len() < 10 {
         return false;
     }
+    let step = extents.len().div_ceil(CLOCK_SAMPLE);
+    let sample: Vec<Extent> = extents.iter().step_by(step).copied().collect();
+    let extents = &sample[..];
     let ranks = |key: &dyn Fn(&Extent) -> f64| {
         let mut order: Vec<usize> = (0..extents.len()).collect();
         order.sort_by(|a, b| key(&extents[*a]).total_cmp(&key(&extents[*b])));

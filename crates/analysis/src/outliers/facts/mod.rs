@@ -40,14 +40,23 @@ pub(super) struct Member {
     pub(super) selected: bool,
 }
 
+/// The spans of an operation, or the calls along an edge, in one trace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Calls {
+    pub(super) trace: u32,
+    pub(super) count: u32,
+    /// Their durations, summed.
+    pub(super) sum_ns: u64,
+}
+
 /// An operation of a service.
 #[derive(Debug, Default)]
 pub(super) struct Operation {
     pub(super) service: Text,
     pub(super) name: Text,
     columns: Vec<u32>,
-    /// How often it occurs in each trace that has it.
-    calls: Vec<(u32, u32)>,
+    /// Its spans in each trace that has any.
+    pub(super) calls: Vec<Calls>,
     failed: Shown,
 }
 
@@ -56,7 +65,7 @@ pub(super) struct Operation {
 pub(super) struct Edge {
     pub(super) caller: Text,
     pub(super) callee: Text,
-    calls: Vec<(u32, u32)>,
+    calls: Vec<Calls>,
 }
 
 /// A place in a program that writes log records.
@@ -110,6 +119,8 @@ pub(super) enum What {
     EdgeCalls(u32, Test),
     /// It has a record of this log site.
     Site(u32),
+    /// The spans of this operation take at least (or less than) so many nanoseconds together.
+    Takes { operation: u32, from_ns: Option<u64>, to_ns: Option<u64> },
     /// Both.
     Pair(Box<What>, Box<What>),
 }
@@ -141,7 +152,8 @@ impl What {
             What::EdgeCalls(..) => 6,
             What::Edge(..) => Self::EDGE_RANK,
             What::Operation(..) => 8,
-            What::Pair(..) => 9,
+            What::Takes { .. } => 9,
+            What::Pair(..) => 10,
         }
     }
 }

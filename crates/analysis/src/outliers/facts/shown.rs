@@ -30,10 +30,10 @@ impl Shown {
     }
 }
 
-/// The traces that are in any of several lists. `O(n log n)`.
+/// The traces that are in any of several lists. Sorting finds the ascending lists by itself, and merges them.
 pub(super) fn union<'a>(lists: impl Iterator<Item = &'a Shown>) -> Vec<u32> {
     let mut all: Vec<u32> = lists.flat_map(Shown::iter).collect();
-    all.sort_unstable();
+    all.sort();
     all.dedup();
     all
 }

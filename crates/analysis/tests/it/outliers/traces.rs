@@ -159,6 +159,23 @@ fn two_reasons_are_two_findings() {
     assert!(found.iter().any(|filter| filter.contains("\"ap\"")), "{found:#?}");
 }
 
+/// Where no attribute says why, the operation is told whose time jumps: the deepest, since its callers wait for it.
+#[test]
+fn what_takes_long_is_told_where_nothing_says_why() {
+    let traces = Shop::traces(9, 1_000, |_, dice| {
+        let delay_ms = if dice.chance(0.1) { 60 + dice.below(10) } else { 0 };
+        Order { delay_ms, ..Order::any(dice) }
+    });
+    let found = find_slow(&traces);
+    assert_eq!(found.len(), 1, "{:#?}", told(&found));
+    let (first, prefix) =
+        (&found[0], r#"{ resource.service.name = "inventory" && name = "GET /stock" } | sum(duration) >= "#);
+    assert_eq!(first.kind, FindingKind::Duration);
+    assert!(first.filter.starts_with(prefix) && first.filter.len() < prefix.len() + 6, "{}", first.filter);
+    assert!(first.slow_share > 0.99 && first.rest_share < 0.01, "{first:?}");
+    assert!(first.what.starts_with("GET /stock of inventory takes at least "), "{}", first.what);
+}
+
 /// Healthy traces that are split by the toss of a coin have nothing to tell apart. At q = 0.05 one split in twenty may say
 /// something; the bound leaves room for chance (beyond it with a probability of less than one in a thousand).
 #[test]
