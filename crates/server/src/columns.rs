@@ -61,9 +61,16 @@ struct Column {
     bytes: Vec<u8>,
 }
 
-/// Encodes the spans of one trace. `with_logs` are the spans under which log records were written, `warnings` sentences
-/// to show with the trace (such as a part that could not be read).
-pub fn encode(trace_id: TraceId, spans: &[SpanRecord], with_logs: &HashSet<SpanId>, warnings: &[String]) -> Vec<u8> {
+/// Encodes the spans of one trace. `with_logs` are the spans under which log records were written, `corrections` what has
+/// to be subtracted from the times of each span where clocks are known to be off, `warnings` sentences to show with the
+/// trace (such as a part that could not be read).
+pub fn encode(
+    trace_id: TraceId,
+    spans: &[SpanRecord],
+    with_logs: &HashSet<SpanId>,
+    corrections: Option<&[i64]>,
+    warnings: &[String],
+) -> Vec<u8> {
     let tree = TraceTree::build(spans);
     let count = tree.nodes.len();
     let start_ns = spans.iter().map(|record| record.span.start_unix_nano).min().unwrap_or(0);
@@ -83,6 +90,7 @@ pub fn encode(trace_id: TraceId, spans: &[SpanRecord], with_logs: &HashSet<SpanI
     let mut name = Vec::with_capacity(4 * count);
     let mut scope = Vec::with_capacity(4 * count);
     let mut depth = Vec::with_capacity(2 * count);
+    let mut correction = Vec::with_capacity(corrections.map_or(0, |_| 8 * count));
     let (mut kind, mut status, mut flags) =
         (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
     for node in &tree.nodes {
@@ -90,6 +98,10 @@ pub fn encode(trace_id: TraceId, spans: &[SpanRecord], with_logs: &HashSet<SpanI
         let span = &record.span;
         start.extend_from_slice(&((span.start_unix_nano - start_ns) as f64).to_le_bytes());
         duration.extend_from_slice(&(span.duration_ns() as f64).to_le_bytes());
+        if let Some(corrections) = corrections {
+            let ns = corrections.get(node.span).copied().unwrap_or(0);
+            correction.extend_from_slice(&(ns as f64).to_le_bytes());
+        }
         span_id.extend_from_slice(&span.span_id.0);
         parent.extend_from_slice(&node.parent.map_or(-1, |parent| parent as i32).to_le_bytes());
         descendants.extend_from_slice(&(node.descendants as u32).to_le_bytes());
@@ -113,7 +125,7 @@ pub fn encode(trace_id: TraceId, spans: &[SpanRecord], with_logs: &HashSet<SpanI
         ];
         flags.push(marks.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     }
-    let columns = [
+    let mut columns = vec![
         Column { name: "start", kind: "f64", bytes: start },
         Column { name: "duration", kind: "f64", bytes: duration },
         Column { name: "spanId", kind: "u8", bytes: span_id },
@@ -127,6 +139,9 @@ pub fn encode(trace_id: TraceId, spans: &[SpanRecord], with_logs: &HashSet<SpanI
         Column { name: "status", kind: "u8", bytes: status },
         Column { name: "flags", kind: "u8", bytes: flags },
     ];
+    if corrections.is_some() {
+        columns.push(Column { name: "correction", kind: "f64", bytes: correction });
+    }
     let header = json!({
         "traceId": trace_id.to_string(), "spanCount": count, "startUnixNano": start_ns.to_string(),
         "durationNs": end_ns.saturating_sub(start_ns), "services": services.texts, "names": names.texts,
@@ -248,7 +263,7 @@ mod tests {
         spans[1].span.attributes = vec![KeyValue::new(INFERRED, true)];
         spans[2].span.attributes = vec![KeyValue::new(INFERRED, false)];
         let logs = HashSet::from([SpanId::from_u64(3)]);
-        let decoded = Decoded::new(encode(TraceId([7; 16]), &spans, &logs, &["a part is missing".to_owned()]));
+        let decoded = Decoded::new(encode(TraceId([7; 16]), &spans, &logs, None, &["a part is missing".to_owned()]));
         assert_eq!(decoded.header["startUnixNano"], base.to_string());
         assert_eq!(decoded.header["durationNs"], 100);
         assert_eq!(decoded.header["services"], json!(["gateway", "orders", "lost"]));
@@ -271,6 +286,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn corrections_are_a_column_of_their_own_where_there_are_any() {
+        let base = 1_795_343_881_398_540_597;
+        let spans = [
+            record("orders", 2, 1, base + 20, base + 40, SpanKind::Server),
+            record("gateway", 1, 0, base, base + 100, SpanKind::Client),
+        ];
+        let encoded = |corrections: Option<&[i64]>| {
+            Decoded::new(encode(TraceId([7; 16]), &spans, &HashSet::new(), corrections, &[]))
+        };
+        assert_eq!(encoded(Some(&[-30, 0])).column("correction"), [0.0, -30.0], "in the order of the columns");
+        assert_eq!(encoded(Some(&[-30, 0])).column("start"), [0.0, 20.0], "as the clocks show it");
+        let none = encoded(None);
+        assert!(none.header["columns"].as_array().unwrap().iter().all(|column| column["name"] != "correction"));
+    }
+
     proptest::proptest! {
         #[test]
         fn any_forest_is_laid_out_within_the_body(shape in proptest::collection::vec((1u64..40, 0u64..40, 0u64..1_000, 0u64..1_000), 0..60)) {
@@ -280,7 +311,7 @@ mod tests {
                     record(&format!("s{}", id % 5), *id, *parent, *start, start + length, SpanKind::Internal)
                 })
                 .collect();
-            let decoded = Decoded::new(encode(TraceId([1; 16]), &spans, &HashSet::new(), &[]));
+            let decoded = Decoded::new(encode(TraceId([1; 16]), &spans, &HashSet::new(), None, &[]));
             proptest::prop_assert_eq!(decoded.column("start").len(), spans.len());
             proptest::prop_assert_eq!(decoded.body.len() % 8, 0);
             for (row, parent) in decoded.column("parent").iter().enumerate() {

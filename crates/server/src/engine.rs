@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use tracewell_analysis::hops::HopChanges;
-use tracewell_model::{LogEntry, TraceId};
+use tracewell_model::{LogEntry, SpanRecord, TraceId};
 use tracewell_query::traceql::{self, Query};
 use tracewell_query::{
     AttributeKey, AttributeScope, AttributeValues, Budget, GatherRequest, Gathered, HopEdge, HopRequest, Listing,
@@ -76,6 +76,17 @@ pub(crate) fn trace_logs(
     budget: &Budget,
 ) -> Result<Listing<LogEntry>, ApiError> {
     Ok(tracewell_query::trace_logs(&sources(app, tenant, Signal::Logs, None), &id, budget)?)
+}
+
+/// What has to be subtracted from the times of a trace's spans, in their order, where clocks are known to be off.
+pub(crate) fn corrections(
+    app: &App,
+    tenant: &Tenant,
+    id: TraceId,
+    spans: &[SpanRecord],
+    budget: &Budget,
+) -> Result<Option<Vec<i64>>, ApiError> {
+    Ok(tracewell_query::corrections(&sources(app, tenant, Signal::Traces, None), id, spans, budget)?)
 }
 
 pub(crate) fn search_logs(

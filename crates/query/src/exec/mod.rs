@@ -12,6 +12,7 @@
 mod api;
 mod assemble;
 mod budget;
+mod clocks;
 mod columns;
 mod cursor;
 mod gather;
@@ -35,6 +36,7 @@ pub use api::{
     SearchResponse, ServiceCount, ServiceSummary, SpanSummary, Total, TotalMode, TraceSummary,
 };
 pub use budget::{Budget, Stats};
+pub use clocks::corrections;
 pub use cursor::Cursor;
 pub use gather::{
     GatherRequest, Gathered, OneTrace, SetQuestion, TwoSets, Which, gather, gather_two, gather_with_like,

@@ -73,7 +73,8 @@ pub(super) async fn columns(
             let trace = engine::trace(&work, &tenant, id, budget)?.ok_or_else(|| trace_not_found(id))?;
             let logs = engine::trace_logs(&work, &tenant, id, budget)?;
             let with_logs: HashSet<_> = logs.items.iter().filter_map(|entry| entry.record.span_id).collect();
-            let body = columns::encode(id, &trace.spans, &with_logs, &trace.warnings);
+            let corrections = engine::corrections(&work, &tenant, id, &trace.spans, budget)?;
+            let body = columns::encode(id, &trace.spans, &with_logs, corrections.as_deref(), &trace.warnings);
             Ok(([(header::CONTENT_TYPE, columns::CONTENT_TYPE)], body).into_response())
         })
         .await
