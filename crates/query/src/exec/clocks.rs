@@ -42,7 +42,7 @@ pub fn corrections(
                 end: begin.saturating_add(AROUND_NS),
                 limit: LIKE_MAX,
                 spans_max: LIKE_SPANS_MAX,
-                except: Some(id),
+                except: [id].into(),
                 attributes: false,
                 ..GatherRequest::new(Which::Root { service, name })
             };
