@@ -262,8 +262,9 @@ fn recorded_critical_paths_are_those_of_the_document() {
 
 /// A case of `root-cause` as OTLP JSON, a trace a line.
 fn otlp_lines(folder: &Path, name: &str, to: &Path) -> String {
-    let text = zstd::decode_all(std::fs::File::open(folder.join(format!("{name}.csv.zst"))).unwrap()).unwrap();
-    let text = String::from_utf8(text).unwrap();
+    let file = std::fs::File::open(folder.join(format!("{name}.csv.zst"))).expect("the case is there");
+    let text = zstd::decode_all(file).expect("the case is compressed with zstd");
+    let text = String::from_utf8(text).expect("the case is text");
     let mut traces: BTreeMap<String, BTreeMap<(String, String), Vec<Value>>> = BTreeMap::new();
     for line in text.lines().skip(1) {
         let row: Vec<&str> = line.split(',').map(|field| field.trim_matches('"')).collect();

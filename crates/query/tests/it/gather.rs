@@ -114,7 +114,7 @@ proptest! {
 fn hundred() -> Vec<SpanRecord> {
     let one = |trace: u8| {
         let start = 1_000 + u64::from(trace) * 100;
-        let mut root = span(trace, 1, 0, start, if trace % 4 == 0 { "GET /" } else { "GET /cart" });
+        let mut root = span(trace, 1, 0, start, if trace.is_multiple_of(4) { "GET /" } else { "GET /cart" });
         root.resource = resource("gateway", &[]);
         [root, span(trace, 2, 1, start + 1, "work"), span(trace, 3, 2, start + 2, "more work")]
     };
@@ -154,7 +154,7 @@ fn traces_are_gathered_by_their_root_and_by_their_id() {
         let within = GatherRequest { start: 2_000, end: 9_000, ..every(rooted.clone()) };
         let numbers: Vec<u8> =
             gathered(&sources, &[], &within).traces.traces().iter().map(|trace| trace.id.0[0]).collect();
-        assert_eq!(numbers, (10..80).filter(|number| number % 4 == 0).collect::<Vec<_>>());
+        assert_eq!(numbers, (10..80).filter(|number: &u8| number.is_multiple_of(4)).collect::<Vec<_>>());
         let others = gathered(&sources, &[], &GatherRequest { except: [trace_id(12)].into(), ..within });
         assert_eq!(others.matched.unwrap().value, 16);
         let ids = Which::Ids(vec![trace_id(3), trace_id(200), trace_id(3)]);

@@ -31,7 +31,7 @@ fn span(trace: u64, id: u64, parent: u64, service: &str, kind: i32, start: u64, 
             kind,
             start_unix_nano: start,
             end_unix_nano: start + duration * MS,
-            status: Status { code: if kind == 2 && id % 5 == 0 { 2 } else { 0 }, ..Status::default() },
+            status: Status { code: if kind == 2 && id.is_multiple_of(5) { 2 } else { 0 }, ..Status::default() },
             ..Span::default()
         },
     }

@@ -12,6 +12,9 @@ use super::spans::{Scratch, SpanColumns};
 use crate::error::Halt;
 use crate::exec::{Meter, Sources, Stop};
 
+/// What a task has read, and why it ended early if it did.
+type Read = (Traces, Option<Stop>);
+
 /// Rows of a task. The tasks do not depend on how many threads there are, so neither does the answer.
 const TASK_ROWS: u64 = 1 << 16;
 
@@ -25,7 +28,7 @@ pub(super) fn read<'a>(
 ) -> (Traces, Option<Stop>) {
     let tasks = tasks(&selected.traces);
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<(Traces, Option<Stop>)>>> = Mutex::new(tasks.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Option<Read>>> = Mutex::new(tasks.iter().map(|_| None).collect());
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
