@@ -10,12 +10,13 @@ use http::{HeaderMap, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tracewell_sdk::SpanExt;
+use tracewell_sdk::semconv::{is_grpc_server_error, protocol_version};
 use tracing::Span;
 
 use crate::failure::Failure;
 use crate::hub::Hub;
 use crate::pool::Lease;
-use crate::semconv::{grpc_status, is_server_error, protocol_version};
+use crate::semconv::grpc_status;
 use crate::stats::InFlight;
 use crate::table::Place;
 use crate::upload::Sent;
@@ -130,7 +131,7 @@ impl Exchange {
             for span in self.spans() {
                 span.record("rpc.response.status_code", status);
                 let own = self.server.as_ref().is_some_and(|server| server.id() == span.id());
-                if status != "OK" && (!own || is_server_error(status)) {
+                if status != "OK" && (!own || is_grpc_server_error(status)) {
                     span.record("error.type", status);
                     span.record("otel.status_code", "error");
                 }

@@ -2,79 +2,22 @@
 
 use std::net::SocketAddr;
 
+use http::Method;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
-use http::{Method, Version};
 use tracewell_propagate::Propagated;
-use tracewell_sdk::{SpanExt, Value};
+use tracewell_sdk::{SpanExt, Value, semconv};
 use tracing::Span;
 use tracing::field::Empty;
 
 use crate::backend::Backend;
 use crate::names::{Names, template};
 
-/// Names of gRPC's status codes by number ("gRPC over HTTP/2", status codes).
-const GRPC_STATUS: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-/// Codes that are a server's own fault (semantic conventions, "gRPC server"): UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
-/// INTERNAL, UNAVAILABLE, DATA_LOSS.
-const GRPC_SERVER_ERRORS: [&str; 6] =
-    ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
-
-/// Query parameters whose values are signatures or credentials (semantic conventions, `url.query`).
-const SECRET_PARAMETERS: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
-
 /// The name of a `grpc-status`; UNKNOWN for what is no status.
 pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<&'static str> {
     let text = headers.get("grpc-status")?.to_str().ok();
     let number: Option<usize> = text.and_then(|text| text.trim().parse().ok());
-    Some(number.and_then(|number| GRPC_STATUS.get(number)).copied().unwrap_or("UNKNOWN"))
-}
-
-/// Whether that gRPC status is an error of the server's span.
-pub(crate) fn is_server_error(grpc_status: &str) -> bool {
-    GRPC_SERVER_ERRORS.contains(&grpc_status)
-}
-
-fn known_method(method: &Method) -> Option<&str> {
-    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    known.contains(&method.as_str()).then_some(method.as_str())
-}
-
-/// `network.protocol.version`.
-pub(crate) fn protocol_version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        _ => "1.1",
-    }
-}
-
-/// The query without secrets.
-fn redacted(query: &str) -> String {
-    let pair = |pair: &str| match pair.split_once('=') {
-        Some((name, _)) if SECRET_PARAMETERS.contains(&name) => format!("{name}=REDACTED"),
-        _ => pair.to_owned(),
-    };
-    query.split('&').map(pair).collect::<Vec<_>>().join("&")
+    Some(number.map_or("UNKNOWN", semconv::grpc_status))
 }
 
 /// What both spans of a request say about it.
@@ -92,20 +35,8 @@ pub(crate) struct About {
 
 impl About {
     pub(crate) fn new(parts: &Parts, grpc: bool, names: &Names) -> Self {
-        let known = known_method(&parts.method);
-        let method = match known {
-            Some("GET") => "GET",
-            Some("HEAD") => "HEAD",
-            Some("POST") => "POST",
-            Some("PUT") => "PUT",
-            Some("DELETE") => "DELETE",
-            Some("CONNECT") => "CONNECT",
-            Some("OPTIONS") => "OPTIONS",
-            Some("TRACE") => "TRACE",
-            Some("PATCH") => "PATCH",
-            _ => "_OTHER",
-        };
-        let spoken = if known.is_some() { method } else { "HTTP" };
+        let known = semconv::http_method(&parts.method);
+        let (method, spoken) = (known.unwrap_or("_OTHER"), known.unwrap_or("HTTP"));
         let path = parts.uri.path();
         let (mut name, mut found, mut rpc_method) = (spoken.to_owned(), None, None);
         if grpc {
@@ -123,9 +54,9 @@ impl About {
             original_method: known.is_none().then(|| parts.method.as_str().to_owned()),
             template: found,
             rpc_method,
-            query: parts.uri.query().map(redacted),
+            query: parts.uri.query().map(|query| semconv::redacted_query(query).into_owned()),
             path: path.to_owned(),
-            version: protocol_version(parts.version),
+            version: semconv::protocol_version(parts.version),
         }
     }
 
@@ -259,11 +190,6 @@ fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_do_not_reach_the_trace() {
-        assert_eq!(redacted("q=1&sig=abc&x&Signature=d"), "q=1&sig=REDACTED&x&Signature=REDACTED");
-    }
 
     #[test]
     fn grpc_status_has_names() {

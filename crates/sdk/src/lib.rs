@@ -84,6 +84,8 @@ pub mod messaging;
 pub mod redis;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+#[cfg(feature = "http")]
+pub mod semconv;
 #[cfg(feature = "sqlx")]
 pub mod sqlx;
 #[cfg(feature = "tonic")]

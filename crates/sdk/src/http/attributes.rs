@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Uri, Version};
 
+use crate::semconv::http_method;
+
 /// What stands for a secret.
 pub(crate) const REDACTED: &str = "REDACTED";
 
@@ -31,27 +33,15 @@ impl Methods {
     }
 
     pub(crate) fn known<'a>(&self, method: &'a Method) -> Option<&'a str> {
-        let known = match self {
-            Self::Standard => match *method {
-                Method::GET
-                | Method::HEAD
-                | Method::POST
-                | Method::PUT
-                | Method::DELETE
-                | Method::CONNECT
-                | Method::OPTIONS
-                | Method::TRACE
-                | Method::PATCH => true,
-                _ => method.as_str() == "QUERY",
-            },
-            Self::Listed(names) => names.iter().any(|name| name == method.as_str()),
-        };
-        known.then_some(method.as_str())
+        match self {
+            Self::Standard => http_method(method),
+            Self::Listed(names) => names.iter().any(|name| name == method.as_str()).then_some(method.as_str()),
+        }
     }
 }
 
 /// `network.protocol.version`.
-pub(crate) fn protocol_version(version: Version) -> &'static str {
+pub fn protocol_version(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",
@@ -63,7 +53,7 @@ pub(crate) fn protocol_version(version: Version) -> &'static str {
 
 /// Query parameters whose values are signatures or credentials (semantic conventions 1.44, `url.query`; the first
 /// two are from older versions).
-fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     matches!(
         name,
         "AWSAccessKeyId"
@@ -94,25 +84,7 @@ impl Secrets {
 
     /// The query without secrets.
     pub(crate) fn redacted<'a>(&self, query: &'a str) -> Cow<'a, str> {
-        let secret = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| self.contains(name));
-        if !query.split('&').any(secret) {
-            return Cow::Borrowed(query);
-        }
-        let mut redacted = String::with_capacity(query.len());
-        for (index, pair) in query.split('&').enumerate() {
-            if index > 0 {
-                redacted.push('&');
-            }
-            match pair.split_once('=') {
-                Some((name, _)) if self.contains(name) => {
-                    redacted.push_str(name);
-                    redacted.push('=');
-                    redacted.push_str(REDACTED);
-                }
-                _ => redacted.push_str(pair),
-            }
-        }
-        Cow::Owned(redacted)
+        redacted(query, |name| self.contains(name))
     }
 
     /// The URL without user name, password and secrets of the query.
@@ -130,6 +102,29 @@ impl Secrets {
         }
         url
     }
+}
+
+/// The query without the values of what is secret.
+pub(crate) fn redacted(query: &str, is_secret: impl Fn(&str) -> bool) -> Cow<'_, str> {
+    let secret = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| is_secret(name));
+    if !query.split('&').any(secret) {
+        return Cow::Borrowed(query);
+    }
+    let mut redacted = String::with_capacity(query.len());
+    for (index, pair) in query.split('&').enumerate() {
+        if index > 0 {
+            redacted.push('&');
+        }
+        match pair.split_once('=') {
+            Some((name, _)) if is_secret(name) => {
+                redacted.push_str(name);
+                redacted.push('=');
+                redacted.push_str(REDACTED);
+            }
+            _ => redacted.push_str(pair),
+        }
+    }
+    Cow::Owned(redacted)
 }
 
 fn redacted_authority(authority: &str) -> Cow<'_, str> {

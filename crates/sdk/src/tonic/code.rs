@@ -5,41 +5,16 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use tonic::Code;
 
+use crate::semconv;
+
 /// `rpc.response.status_code`.
 pub(crate) fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
+    semconv::grpc_status(code as usize)
 }
 
-/// Whether a server is to blame for this status. What the caller did wrong is no error of the server
-/// (semantic conventions, "gRPC server span").
+/// Whether a server is to blame for this status.
 pub(super) fn is_server_error(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
+    semconv::is_grpc_server_error(name(code))
 }
 
 /// The status that a client makes of an answer without one (gRPC, "HTTP to gRPC Status Code Mapping").
