@@ -61,7 +61,11 @@ pub(crate) async fn send(hub: &Hub, plan: Plan, exchange: &Exchange) -> Result<O
             return Err(Failure::ClientBody);
         }
         let (untouched, error) = (error.message().is_some(), error.error());
-        let failure = Failure::of_hyper(error, false);
+        let failure = match Failure::of_hyper(error, false) {
+            // An answer that is no HTTP/2 may end the connection before the request is under way.
+            Failure::ClosedEarly if untouched => lease.ended().await.unwrap_or(Failure::ClosedEarly),
+            failure => failure,
+        };
         let safe = untouched || was_refused(error) || (is_idempotent(&parts.method) && failure == Failure::ClosedEarly);
         if !again || !safe || upload.as_ref().is_some_and(|upload| !upload.is_whole()) {
             return Err(failure);

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -57,10 +58,13 @@ pub(crate) enum Line {
     Http2,
 }
 
+/// How a connection ended, once it has failed. Requests that were not yet under way are only told that it is over.
+pub(crate) type Ended = watch::Receiver<Option<Failure>>;
+
 /// A connection that was just made.
 pub(crate) enum Made {
     Http1(http1::SendRequest<RequestBody>),
-    Http2 { sender: http2::SendRequest<RequestBody>, streams_max: usize },
+    Http2 { sender: http2::SendRequest<RequestBody>, streams_max: usize, ended: Ended },
 }
 
 /// Makes connections.
@@ -154,8 +158,13 @@ impl Connector {
                     .map_err(|error| Failure::of_hyper(&error, false))?;
                 // What the backend allows becomes known with its settings, which come after the first request.
                 let streams_max = connection.current_max_send_streams();
-                tokio::spawn(connection);
-                Ok(Made::Http2 { sender, streams_max })
+                let (tell, ended) = watch::channel(None);
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tell.send_replace(Some(Failure::of_hyper(&error, false)));
+                    }
+                });
+                Ok(Made::Http2 { sender, streams_max, ended })
             }
         }
     }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::backend::{Backend, Scheme};
 use crate::config::{Config, Limits};
 pub(crate) use crate::connect::Line;
-use crate::connect::{CertificateError, Connector, Made};
+use crate::connect::{CertificateError, Connector, Ended, Made};
 use crate::failure::Failure;
 use crate::upload::RequestBody;
 
@@ -28,6 +28,9 @@ const SHARED_MAX: usize = 64;
 
 /// How long the end of an answer may take to become the beginning of idleness.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
+
+/// How long a connection that is over may take to say how it ended.
+const END_TIME: Duration = Duration::from_millis(100);
 
 type Key = (Arc<Backend>, Line);
 
@@ -54,6 +57,7 @@ struct Shared {
     sender: http2::SendRequest<RequestBody>,
     streams: AtomicUsize,
     streams_max: usize,
+    ended: Ended,
 }
 
 /// A connection lent to one request.
@@ -114,9 +118,9 @@ impl Pool {
                 host.unshared.store(true, Ordering::Relaxed);
                 Held::Http1(Some(sender))
             }
-            Made::Http2 { sender, streams_max } => {
+            Made::Http2 { sender, streams_max, ended } => {
                 let streams_max = streams_max.clamp(1, STREAMS_MAX);
-                let shared = Arc::new(Shared { sender, streams: AtomicUsize::new(1), streams_max });
+                let shared = Arc::new(Shared { sender, streams: AtomicUsize::new(1), streams_max, ended });
                 let mut all = host.shared.lock();
                 all.retain(|shared| !shared.sender.is_closed());
                 if all.len() < SHARED_MAX {
@@ -196,6 +200,14 @@ impl Lease {
             // A lease is sent on once, and gives its connection back only at its end.
             Held::Http1(None) => std::future::pending().await,
         }
+    }
+
+    /// Why a connection that is over has ended, where it failed: what a request was not told that came too late for it.
+    pub(crate) async fn ended(&self) -> Option<Failure> {
+        let Held::Http2(shared) = &self.line else { return None };
+        let mut ended = shared.ended.clone();
+        let told = tokio::time::timeout(END_TIME, ended.wait_for(Option::is_some)).await;
+        told.ok().and_then(Result::ok).and_then(|failure| *failure)
     }
 
     /// The answer has been read to its end: the connection may serve another request.

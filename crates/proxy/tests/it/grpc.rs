@@ -175,8 +175,6 @@ async fn a_backend_without_http_2_is_told_from_a_dead_one() {
     let to = backend(|mut stream, _| async move {
         use tokio::io::AsyncWriteExt;
         crate::support::read_until(&mut stream, b"\r\n\r\n").await;
-        // An answer that overtakes the request looks like a connection that closed before it.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
         tokio::time::sleep(crate::support::PATIENCE).await;
     });
