@@ -162,6 +162,8 @@ export interface Explanation {
   also: Verdict[];
   ranking: Suspect[];
   critical_path: PathStep[];
+  /** To the end of the last asynchronous work, where that ended after the answer. */
+  completion_path?: PathStep[];
   hops: HopChange[];
   blame: { places: { listed: BlameShare[] } };
   diff?: { change_ns: number; mix_ns: number; places: { listed: BlameChange[] } };

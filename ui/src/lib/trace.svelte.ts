@@ -1,9 +1,9 @@
 /** What the trace page asks the server for: columns, logs, explanation; each with its own error and retry. */
 import { untrack } from 'svelte';
 import { corrected, type TraceColumns } from '../trace/columns';
-import { criticalPath } from '../trace/path';
+import { criticalPath, type CriticalPath } from '../trace/path';
 import { api, type LogRecord } from './api';
-import { explain, type Explanation } from './explain';
+import { explain, type Explanation, type PathStep } from './explain';
 import { plural } from './format';
 import { announce, notify } from './live.svelte';
 
@@ -33,25 +33,29 @@ export class TraceData {
   /** As shown. */
   trace = $derived.by(() => (this.raw && this.clocks() ? corrected(this.raw) : this.raw));
 
-  /** The critical path in the times that are shown: the server tells it in corrected times from the start as sent. */
-  path = $derived.by(() => {
-    const { trace, raw, explanation } = this;
-    if (!trace || !raw || !explanation || explanation.critical_path.length === 0) return null;
-    const ahead = Number(trace.startUnixNano - raw.startUnixNano);
-    const base = criticalPath(corrected(raw), shifted(explanation.critical_path, raw.correction ? Number(corrected(raw).startUnixNano - raw.startUnixNano) : 0));
-    if (trace !== raw || !raw.correction) return base;
-    const from = base.from.slice();
-    const to = base.to.slice();
-    const origin = Number(corrected(raw).startUnixNano - raw.startUnixNano);
-    base.spans.forEach((span, place) => {
-      for (let i = base.first[place]!; i < base.first[place + 1]!; i++) {
-        const by = raw.correction![span]! + origin - ahead;
+  /** The critical path, and the path to completion, in the times that are shown. */
+  path = $derived.by(() => this.pathOf(this.explanation?.critical_path));
+  completion = $derived.by(() => this.pathOf(this.explanation?.completion_path));
+
+  /** The server tells paths in corrected times, from the start of the trace as sent. */
+  private pathOf(steps: readonly PathStep[] | undefined): CriticalPath | null {
+    const { trace, raw } = this;
+    if (!trace || !raw || !steps || steps.length === 0) return null;
+    const right = corrected(raw);
+    const origin = Number(right.startUnixNano - raw.startUnixNano);
+    const path = criticalPath(right, origin === 0 ? steps : steps.map((step) => ({ ...step, offset: step.offset - origin })));
+    if (trace !== raw || !raw.correction) return path;
+    const from = path.from.slice();
+    const to = path.to.slice();
+    path.spans.forEach((span, place) => {
+      for (let i = path.first[place]!; i < path.first[place + 1]!; i++) {
+        const by = raw.correction![span]! + origin;
         from[i] = from[i]! + by;
         to[i] = to[i]! + by;
       }
     });
-    return { ...base, from, to };
-  });
+    return { ...path, from, to };
+  }
 
   retry(): void {
     this.attempt++;
@@ -117,8 +121,4 @@ export class TraceData {
     );
     return () => abort.abort();
   }
-}
-
-function shifted(steps: Explanation['critical_path'], origin: number) {
-  return origin === 0 ? steps : steps.map((step) => ({ ...step, offset: step.offset - origin }));
 }

@@ -35,6 +35,8 @@ export interface Frame {
   searching: boolean;
   /** The critical path to draw, or null. */
   path: CriticalPath | null;
+  /** The path to the end of what went on after the answer, or null. */
+  completion: CriticalPath | null;
   /** Range being dragged, in ns, or null. */
   drag: View | null;
 }
@@ -117,7 +119,8 @@ function drawBar(ctx: CanvasRenderingContext2D, f: Frame, row: number, axisPx: n
     ctx.strokeRect(x0 + 0.25, top - 0.75, Math.max(x1 - x0 - 0.5, 2), BAR_PX + 1.5);
   }
   drawOutside(ctx, f, span, axisPx, top);
-  drawPath(ctx, f, span, axisPx, top);
+  if (f.completion) drawPath(ctx, f, f.completion, span, axisPx, top, true);
+  if (f.path) drawPath(ctx, f, f.path, span, axisPx, top, false);
   drawDurationText(ctx, f, span, x0, x1, axisPx, mid, error);
   ctx.globalAlpha = 1;
 }
@@ -203,19 +206,24 @@ function drawOutside(ctx: CanvasRenderingContext2D, f: Frame, span: number, axis
   if (outside !== 'early') mark(Math.max(t.start[p]! + t.duration[p]!, start), end);
 }
 
-/** A line along the pieces of the span that are on the critical path, over the lower edge of its bar. */
-function drawPath(ctx: CanvasRenderingContext2D, f: Frame, span: number, axisPx: number, top: number): void {
-  const { path, view, theme } = f;
-  const place = path ? indexIn(path.spans, span) : -1;
-  if (!path || place < 0) return;
+/** A line along the pieces of the span that are on a path, over the lower edge of its bar; dotted for work after the answer. */
+function drawPath(ctx: CanvasRenderingContext2D, f: Frame, path: CriticalPath, span: number, axisPx: number, top: number, dotted: boolean): void {
+  const { view, theme } = f;
+  const place = indexIn(path.spans, span);
+  if (place < 0) return;
+  const y = top + BAR_PX - 3;
   for (let i = path.first[place]!; i < path.first[place + 1]!; i++) {
     const a = Math.max(xOf(view, path.from[i]!, axisPx), -8);
     const b = Math.min(xOf(view, path.to[i]!, axisPx), axisPx + AXIS_AIR_PX);
     if (b < a) continue;
-    ctx.fillStyle = theme.background;
-    ctx.fillRect(a, top + BAR_PX - 4, Math.max(b - a, 1), 1);
     ctx.fillStyle = theme.text;
-    ctx.fillRect(a, top + BAR_PX - 3, Math.max(b - a, 1), 3);
+    if (dotted) for (let x = a; x < b || x === a; x += 6) ctx.fillRect(x, y, Math.max(Math.min(3, b - x), 1), 3);
+    else {
+      ctx.fillStyle = theme.background;
+      ctx.fillRect(a, y - 1, Math.max(b - a, 1), 1);
+      ctx.fillStyle = theme.text;
+      ctx.fillRect(a, y, Math.max(b - a, 1), 3);
+    }
   }
 }
 

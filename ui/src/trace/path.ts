@@ -24,35 +24,36 @@ export interface CriticalPath {
  * Linear in spans and steps; ids are compared as two 32-bit halves, without a text per span.
  */
 export function criticalPath(t: TraceColumns, steps: readonly Step[]): CriticalPath {
-  const wanted = new Map<number, { high: number; steps: Step[] }[]>();
+  const wanted = new Map<number, { high: number; steps: Step[]; spans: number[] }[]>();
   for (const step of steps) {
     const high = parseInt(step.span.slice(0, 8), 16) >>> 0;
     const low = parseInt(step.span.slice(8), 16) >>> 0;
     const bucket = wanted.get(low) ?? wanted.set(low, []).get(low)!;
     const entry = bucket.find((e) => e.high === high);
     if (entry) entry.steps.push(step);
-    else bucket.push({ high, steps: [step] });
+    else bucket.push({ high, steps: [step], spans: [] });
   }
   const view = new DataView(t.spanId.buffer, t.spanId.byteOffset, t.spanId.byteLength);
-  const spans: number[] = [];
-  const first: number[] = [0];
-  const from: number[] = [];
-  const to: number[] = [];
   for (let i = 0; i < t.spanCount && wanted.size > 0; i++) {
-    const entry = wanted.get(view.getUint32(i * 8 + 4))?.find((e) => e.high === view.getUint32(i * 8));
-    if (!entry) continue;
-    // The two halves of a shared span have one id: a step belongs to the half that ran at the time.
-    const end = t.start[i]! + t.duration[i]!;
-    const own = entry.steps.filter((s) => s.offset + s.duration / 2 >= t.start[i]! - 1 && s.offset + s.duration / 2 <= end + 1);
-    if (own.length === 0) continue;
-    spans.push(i);
-    for (const step of own) {
-      from.push(step.offset);
-      to.push(step.offset + step.duration);
-    }
-    first.push(from.length);
+    wanted.get(view.getUint32(i * 8 + 4))?.find((e) => e.high === view.getUint32(i * 8))?.spans.push(i);
   }
-  return { spans: Uint32Array.from(spans), first: Uint32Array.from(first), from: Float64Array.from(from), to: Float64Array.from(to) };
+  const found: [number, Step[]][] = [];
+  for (const entry of [...wanted.values()].flat()) {
+    const own = entry.spans.map((span): [number, Step[]] => [span, entry.spans.length === 1 ? entry.steps : []]);
+    // The two halves of a shared span have one id: a step belongs to the half that ran at the time, the inner one if both did.
+    if (own.length > 1) for (const step of entry.steps) (own.findLast(([span]) => ranAt(t, span, step.offset + step.duration / 2)) ?? own[0]!)[1].push(step);
+    found.push(...own.filter(([, steps]) => steps.length > 0));
+  }
+  found.sort(([a], [b]) => a - b);
+  const pieces = found.flatMap(([, steps]) => steps);
+  const first = new Uint32Array(found.length + 1);
+  found.forEach(([, steps], i) => (first[i + 1] = first[i]! + steps.length));
+  return { spans: Uint32Array.from(found, ([span]) => span), first, from: Float64Array.from(pieces, (s) => s.offset), to: Float64Array.from(pieces, (s) => s.offset + s.duration) };
+}
+
+/** Whether a span ran at a time, a nanosecond more or less. */
+function ranAt(t: TraceColumns, span: number, ns: number): boolean {
+  return ns >= t.start[span]! - 1 && ns <= t.start[span]! + t.duration[span]! + 1;
 }
 
 /** Nanoseconds that a span contributes to the path. */

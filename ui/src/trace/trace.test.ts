@@ -394,8 +394,9 @@ suite('critical path', () => {
     const t = parseColumns(body);
     t.spanId.copyWithin(8, 0, 8);
     const id = spanIdHex(t, 0);
-    const path = criticalPath(t, [{ span: id, offset: 0, duration: 30 }]);
-    expect([...path.spans]).toEqual([0]);
+    const path = criticalPath(t, [{ span: id, offset: 0, duration: 30 }, { span: id, offset: 45, duration: 10 }]);
+    expect([...path.spans]).toEqual([0, 1]);
+    expect([onPathNs(path, 0), onPathNs(path, 1)]).toEqual([30, 10]);
   });
 });
 

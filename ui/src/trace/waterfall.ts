@@ -42,6 +42,7 @@ export class Waterfall {
   query = '';
   theme: Theme;
   path: CriticalPath | null = null;
+  completion: CriticalPath | null = null;
 
   private labelPx = 320;
   private widthPx = 0;
@@ -136,9 +137,10 @@ export class Waterfall {
     this.repaint();
   }
 
-  /** Draws the critical path, or no longer. */
-  setPath(path: CriticalPath | null): void {
+  /** Draws the critical path and the path to completion, or no longer. */
+  setPath(path: CriticalPath | null, completion: CriticalPath | null): void {
     this.path = path;
+    this.completion = completion;
     this.repaint();
   }
 
@@ -325,7 +327,7 @@ export class Waterfall {
     const shared = {
       trace: this.trace, derived: this.derived, rows: this.rows, colors: this.colors, theme: this.theme, labelPx: this.labelPx,
       offsetPx: this.offsetPx, heightPx: this.heightPx, selected: this.selected, hovered: this.hovered, matches: this.matches,
-      searching: this.query.trim() !== '', path: this.path,
+      searching: this.query.trim() !== '', path: this.path, completion: this.completion,
     };
     drawWaterfall(this.ctx, { ...shared, view: this.view, widthPx: this.widthPx, drag: this.drag });
     this.labels.update({ ...shared, active: this.active });
