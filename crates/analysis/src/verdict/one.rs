@@ -2,7 +2,8 @@
 //!
 //! **Input.** One trace, its like (traces with the same root service and operation), and what the other modules found.
 //! **Algorithm.** The critical path of the trace is summed by place ([`Place`]); so are those of its like. The trace is slow
-//! if it took longer than 95 in 100 of them and noticeably longer than the median. What a place took more than in the
+//! if it took longer than 95 in 100 of them and noticeably longer than the median; where its like are of two kinds, a fast and
+//! a slow one, than the fast ones. What a place took more than in the
 //! median of the like is its excess; the place with the largest is to blame. A failure of the root is followed down to
 //! where it began. **Edge cases.** With fewer than [`LIKE_MIN`] others nothing is called slow: the largest share is named,
 //! and that there is nothing to compare with. A trace without its root is told by the largest piece there is.
@@ -26,6 +27,9 @@ const SLOW_FACTOR: f64 = 1.2;
 /// … and this much in absolute terms: below, nobody notices.
 const SLOW_NS_MIN: f64 = 1e6;
 
+/// Like are of two kinds if the slow one takes this many times as long.
+const KINDS_FACTOR: f64 = 1.4;
+
 /// A pattern explains a slow trace if it accounts for more than this share of what the trace took longer.
 const EXPLAINS_SHARE: f64 = 0.3;
 
@@ -35,8 +39,10 @@ pub(super) struct Subject<'a> {
     trace: Trace,
     root: usize,
     profile: Profile,
-    /// Profiles of its like.
+    /// Profiles of its like; where these are of two kinds, of the fast ones.
     like: Vec<Profile>,
+    /// Share of its like that are of the slow kind.
+    as_slow: f64,
 }
 
 impl<'a> Subject<'a> {
@@ -57,8 +63,14 @@ impl<'a> Subject<'a> {
         let (same, different): (Vec<usize>, Vec<usize>) =
             roots.partition(|other| traces.spans()[*other].is_error() == failed);
         let roots = if same.len() >= LIKE_MIN || different.is_empty() { same } else { [same, different].concat() };
-        let like = roots.into_iter().map(|root| Profile::of(&mut walker, traces, root)).collect();
-        Some(Self { traces, trace, root, profile, like })
+        let mut like: Vec<Profile> = roots.into_iter().map(|root| Profile::of(&mut walker, traces, root)).collect();
+        // During an incident most others are slow as well: of two kinds of like, the fast ones tell what is usual.
+        let all = like.len();
+        if let Some(fast_ns) = fast_kind_ns(like.iter().map(|like| like.total_ns)) {
+            like.retain(|like| like.total_ns <= fast_ns);
+        }
+        let as_slow = (all - like.len()) as f64 / all.max(1) as f64;
+        Some(Self { traces, trace, root, profile, like, as_slow })
     }
 
     fn text(&self, text: crate::Text) -> String {
@@ -118,8 +130,12 @@ impl<'a> Subject<'a> {
         let like = words::count(self.like.len() as u64, "request");
         let compared =
             if usual < 1.0 { "where none is usual".to_owned() } else { format!("where {} usual", is(usual)) };
+        let others = match self.as_slow {
+            share if share > 0.0 => format!("; {} of its like are about as slow", words::share(share)),
+            _ => String::new(),
+        };
         let sentence = format!(
-            "{}, {compared}: {} of what this request took longer than its like ({}, against {} in the median of {like}).",
+            "{}, {compared}: {} of what this request took longer than its like ({}, against {} in the median of {like}){others}.",
             self.sentence(&place, &spent),
             words::share(share),
             words::duration(self.total_ns()),
@@ -393,6 +409,37 @@ fn apposition(depth: u32) -> String {
 /// `the 30th service on the way`
 pub(super) fn place_on_the_way(depth: u32) -> String {
     format!("the {} service on the way", words::ordinal(depth.into()))
+}
+
+/// Where durations are of two kinds, the longest of the fast kind.
+///
+/// The split is that with the largest variance between the two (Otsu, "A threshold selection method from gray-level
+/// histograms", 1979), of logarithms. It counts if the slow kind takes [`KINDS_FACTOR`] times as long, the two lie further
+/// apart than twice their spreads, and there are enough of the fast kind to tell what is usual.
+fn fast_kind_ns(durations: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut durations: Vec<u64> = durations.collect();
+    durations.sort_unstable();
+    let logs: Vec<f64> = durations.iter().map(|ns| (*ns as f64 + 1.0).ln()).collect();
+    let count = logs.len();
+    let (sum, squares) = logs.iter().fold((0.0, 0.0), |(sum, squares), log| (sum + log, squares + log * log));
+    let moments = |n: f64, sum: f64, squares: f64| (sum / n, (squares / n - (sum / n).powi(2)).max(0.0).sqrt());
+    let (mut below, mut below_squares) = (0.0, 0.0);
+    let mut best: Option<(f64, usize)> = None;
+    for at in 1..count {
+        below += logs[at - 1];
+        below_squares += logs[at - 1] * logs[at - 1];
+        let (fast, slow) = (at as f64, (count - at) as f64);
+        let between = fast * slow * (below / fast - (sum - below) / slow).powi(2);
+        let enough = at >= LIKE_MIN && at * 10 >= count;
+        let ((fast_mean, fast_spread), (slow_mean, slow_spread)) =
+            (moments(fast, below, below_squares), moments(slow, sum - below, squares - below_squares));
+        let apart =
+            slow_mean - fast_mean > KINDS_FACTOR.ln() && slow_mean - fast_mean > 2.0 * (fast_spread + slow_spread);
+        if enough && apart && best.is_none_or(|(most, _)| between > most) {
+            best = Some((between, at));
+        }
+    }
+    best.map(|(_, at)| durations[at - 1])
 }
 
 /// A quantile of some numbers by the nearest rank; 0 of none.

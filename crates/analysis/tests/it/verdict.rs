@@ -90,6 +90,17 @@ fn what_is_usual_is_not_called_slow_and_what_has_no_like_is_said_to_have_none() 
 }
 
 #[test]
+fn while_most_are_slow_the_fast_ones_tell_what_is_usual() {
+    let mut like = requests(40, Wrong::Nothing);
+    let mut story = Story::new();
+    (0..80).for_each(|number| request(&mut story, Wrong::WayThere, number % 4));
+    like.append(story.traces().subset(|number| number >= 40));
+    let verdict = explain::trace(&requests(1, Wrong::WayThere), 0, Some(&like)).unwrap().verdict;
+    assert_eq!((verdict.kind, verdict.direction), (Kind::Network, Some(Direction::Request)), "{}", verdict.sentence);
+    assert!(verdict.sentence.ends_with("51 % of its like are about as slow."), "{}", verdict.sentence);
+}
+
+#[test]
 fn a_set_against_another_names_what_changed() {
     let before = requests(40, Wrong::Nothing);
     let said = explain::set(&requests(40, Wrong::Statement), Some(&before));
