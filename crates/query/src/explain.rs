@@ -1,7 +1,7 @@
 //! Explanations of what was gathered: the analysis' document, with how much it rests on.
 
 use serde::Serialize;
-use tracewell_analysis::explain::{self, Explanation};
+use tracewell_analysis::explain::{self, Both, Explanation};
 
 use crate::{Gathered, OneTrace, TwoSets};
 
@@ -62,7 +62,7 @@ pub fn explain_set(two: &TwoSets) -> Explained {
         warnings.push("no trace to compare with was found; slow traces are compared with the others".to_owned());
     }
     Explained {
-        explanation: explain::set(&two.of.traces, against.map(|against| &against.traces)),
+        explanation: explain::set_by(&AtOnce, &two.of.traces, against.map(|against| &against.traces)),
         gathered: (&two.of).into(),
         against: against.map(Counted::from),
         warnings,
@@ -78,4 +78,19 @@ pub fn warnings(of: &Gathered, against: Option<&Gathered>) -> Vec<String> {
         }
     }
     said
+}
+
+/// Two things at the same time, the second on a thread of its own.
+struct AtOnce;
+
+impl Both for AtOnce {
+    fn both<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(b);
+            let first = a();
+            // What panicked there panics here: a request that fails is told as an internal error.
+            let second = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (first, second)
+        })
+    }
 }

@@ -7,7 +7,10 @@
 //! traces, baseline ─▶ clocks corrected ─▶ each module ─▶ verdict ─▶ Explanation (serde: the document)
 //! ```
 
+mod both;
 mod path;
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 
@@ -21,10 +24,14 @@ use crate::skew::{ClockOffset, Clocks};
 use crate::verdict::{self, Verdict};
 use crate::{Trace, Traces, blame, broken, hops, outliers, patterns, rank, skew};
 
+pub use both::{Both, InTurn};
 pub use path::PathStep;
 
 /// Version of the document: raised when a field changes its meaning or goes away, not when one is added.
 pub const VERSION: u32 = 1;
+
+/// Traces of each side whose attributes are compared, at most.
+const COMPARED_MAX: usize = 2_500;
 
 /// What was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -120,16 +127,22 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
 /// Explains a set of traces, compared with another; without another, the slow ones among them compared with the rest
 /// ([`outliers::slow`]).
 pub fn set(now: &Traces, against: Option<&Traces>) -> Explanation {
-    let (now, clocks) = corrected(now);
+    set_by(&InTurn, now, against)
+}
+
+/// [`set`], with somebody else to say how independent parts of it are run.
+pub fn set_by(by: &impl Both, now: &Traces, against: Option<&Traces>) -> Explanation {
     match against {
         Some(before) => {
-            let (before, clocks_before) = corrected(before);
-            compared(&now, &before, &now, &clocks, Some(&clocks_before))
+            let ((now, clocks), (before, clocks_before)) = by.both(|| corrected(now), || corrected(before));
+            compared(by, &now, &before, &now, &clocks, Some(&clocks_before))
         }
         None => {
+            let (now, clocks) = corrected(now);
             let slow = outliers::slow(&now).selected;
             let is_slow = |number: usize| slow.get(number).copied().unwrap_or(false);
-            compared(&now.subset(is_slow), &now.subset(|number| !is_slow(number)), &now, &clocks, None)
+            let (slow, rest) = by.both(|| now.subset(is_slow), || now.subset(|number| !is_slow(number)));
+            compared(by, &slow, &rest, &now, &clocks, None)
         }
     }
 }
@@ -142,36 +155,37 @@ fn corrected(traces: &Traces) -> (Traces, Clocks) {
 
 /// Compares two sets. `all` is what was asked about; without clocks of a time before, `before` is a part of it.
 fn compared(
+    by: &impl Both,
     now: &Traces,
     before: &Traces,
     all: &Traces,
     clocks: &Clocks,
     clocks_before: Option<&Clocks>,
 ) -> Explanation {
-    let hops = hops::changes(before, now);
-    let patterns = patterns::find(all);
-    let broken = broken::find(all, &broken::Options::default());
-    let (patterns_before, broken_before) = match clocks_before {
-        Some(_) => (patterns::find(before), broken::find(before, &broken::Options::default())),
-        None => (Vec::new(), Vec::new()),
-    };
-    let diff = blame::diff(before, now);
+    let is_alone = clocks_before.is_none();
+    let options = outliers::Options { by_root: is_alone, ..outliers::Options::default() };
+    // Two halves that take about as long as each other.
+    let ((hops, diff, (blame, ranking)), (habits, habits_before, outliers)) = by.both(
+        || (hops::changes(before, now), blame::diff(before, now), (blame::of(now), rank::rank(before, now))),
+        || {
+            let habits_before = if is_alone { (Vec::new(), Vec::new()) } else { habits(before) };
+            (habits(all), habits_before, outliers::find(&some(now), &some(before), &options))
+        },
+    );
     let found = verdict::Found {
         now,
         before,
         all,
         hops: &hops,
-        patterns: &patterns,
-        patterns_before: &patterns_before,
-        broken: &broken,
-        broken_before: &broken_before,
+        patterns: &habits.0,
+        patterns_before: &habits_before.0,
+        broken: &habits.1,
+        broken_before: &habits_before.1,
         clocks,
         clocks_before,
         diff: &diff,
     };
     let (verdict, also) = verdict::of_set(&found);
-    let is_alone = clocks_before.is_none();
-    let options = outliers::Options { by_root: is_alone, ..outliers::Options::default() };
     Explanation {
         version: VERSION,
         scope: Scope {
@@ -182,7 +196,7 @@ fn compared(
         },
         verdict,
         also,
-        ranking: rank::rank(before, now),
+        ranking,
         critical_path: longest(now)
             .and_then(|trace| path::paths(now, trace, earliest_ns(now, trace)))
             .unwrap_or_default()
@@ -190,13 +204,29 @@ fn compared(
         completion_path: Vec::new(),
         hops: hops.changes,
         locations: hops.locations,
-        blame: blame::of(now),
+        blame,
         diff: Some(diff),
         clock_offsets: clocks.offsets().to_vec(),
-        outliers: outliers::find(now, before, &options),
-        broken,
-        patterns,
+        outliers,
+        broken: habits.1,
+        patterns: habits.0,
     }
+}
+
+/// What needs no comparison: ways of calling, and hops that lose calls.
+fn habits(traces: &Traces) -> (Vec<Pattern>, Vec<BrokenHop>) {
+    (patterns::find(traces), broken::find(traces, &broken::Options::default()))
+}
+
+/// At most [`COMPARED_MAX`] of the traces, evenly from all of them: every attribute of every span is looked at, and more
+/// traces than this hardly make a finding surer.
+fn some(traces: &Traces) -> Cow<'_, Traces> {
+    let count = traces.traces().len();
+    if count <= COMPARED_MAX {
+        return Cow::Borrowed(traces);
+    }
+    // Those at which the rounded count of kept ones goes up.
+    Cow::Owned(traces.subset(|number| number * COMPARED_MAX / count != (number + 1) * COMPARED_MAX / count))
 }
 
 /// The trace whose root took longest.
