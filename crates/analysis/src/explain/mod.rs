@@ -163,7 +163,12 @@ fn compared(
     clocks_before: Option<&Clocks>,
 ) -> Explanation {
     let is_alone = clocks_before.is_none();
-    let options = outliers::Options { by_root: is_alone, ..outliers::Options::default() };
+    let options = if is_alone {
+        outliers::Options { by_root: true, ..outliers::Options::default() }
+    } else {
+        let (selected_name, rest_name) = ("present".to_owned(), "those before".to_owned());
+        outliers::Options { selected_name, rest_name, ..outliers::Options::default() }
+    };
     // Two halves that take about as long as each other.
     let ((hops, diff, (blame, ranking)), (habits, habits_before, outliers)) = by.both(
         || (hops::changes(before, now), blame::diff(before, now), (blame::of(now), rank::rank(before, now))),

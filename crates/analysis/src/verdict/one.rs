@@ -30,6 +30,9 @@ const SLOW_NS_MIN: f64 = 1e6;
 /// Like are of two kinds if the slow one takes this many times as long.
 const KINDS_FACTOR: f64 = 1.4;
 
+/// A smaller share than this of what there is to explain makes nobody a suspect.
+const RANKED_MIN: f64 = 0.005;
+
 /// A pattern explains a slow trace if it accounts for more than this share of what the trace took longer.
 const EXPLAINS_SHARE: f64 = 0.3;
 
@@ -257,10 +260,10 @@ impl<'a> Subject<'a> {
         let mut suspects: Vec<Suspect> = Vec::new();
         for (place, spent, usual, more) in self.excesses() {
             let weight_ns = if whole_ns.is_some() { more } else { spent.ns as f64 };
-            if weight_ns <= 0.0 {
+            let score = weight_ns / total_ns;
+            if score < RANKED_MIN {
                 continue;
             }
-            let score = weight_ns / total_ns;
             let blamed = self.blamed(&place, &spent, Confidence::Low, String::new());
             let edge = blamed.edge.map(|edge| rank::Edge { caller: edge.caller, callee: edge.callee });
             let service = blamed.service.or(edge.as_ref().map(|edge| edge.callee.clone())).unwrap_or_default();
