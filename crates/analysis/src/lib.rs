@@ -4,15 +4,20 @@
 //! in its module. It is not: a store, a query language or a screen; it touches neither disk, network nor clock.
 //!
 //! ```text
-//! SpanRecords, columns of a store ──▶ Traces (columns, numbered texts, every trace in preorder)
+//! SpanRecords, columns of a store ──▶ traces: columns, numbered texts, every trace in preorder
 //!                                        │
-//!        one trace ──────────────────────┼────────────────────── many traces
-//!                                        ▼
+//!                                      skew: clocks estimated, times corrected
+//!              ┌─────────────────────────┼──────────────────────────┐
+//!       critical_path              hops, patterns             blame, outliers, rank
+//!  what a duration hangs on    between services, habits      what differs, who is to blame      broken: what is missing
+//!              └─────────────────────────┼──────────────────────────┘
+//!                                     verdict ──▶ explain: one document
 //! ```
 
 pub mod blame;
 pub mod broken;
 pub mod critical_path;
+mod edge;
 pub mod explain;
 pub mod hops;
 pub mod logs;
@@ -23,6 +28,7 @@ pub mod skew;
 pub mod traces;
 pub mod verdict;
 
+pub use edge::Edge;
 pub use traces::{
     Attribute, Builder, Link, Log, LogSource, NO_SPAN, Origin, Scalar, Span, Status, Text, Texts, Trace, Traces,
 };

@@ -49,6 +49,8 @@ mod words;
 
 use serde::Serialize;
 
+pub use crate::edge::Edge;
+
 use crate::traces::{Trace, Traces};
 use collect::Collector;
 use names::Names;
@@ -104,15 +106,6 @@ pub enum Severity {
     Moderate,
     /// A fifth of the request's time and ten milliseconds, or one call in ten.
     Major,
-}
-
-/// A hop from one service to another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Edge {
-    /// Who calls.
-    pub caller: String,
-    /// Who is called.
-    pub callee: String,
 }
 
 /// Where a pattern stands: the unit of work that it happens in.

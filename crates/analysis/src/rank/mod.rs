@@ -37,6 +37,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use crate::edge::Edge;
+
 pub use evidence::Evidence;
 
 use crate::traces::{LogSource, Text, Traces};
@@ -82,15 +84,6 @@ pub enum Kind {
     Logs,
     /// It fails more often.
     Errors,
-}
-
-/// Who calls whom.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct Edge {
-    /// The service that calls.
-    pub caller: String,
-    /// The service that is called.
-    pub callee: String,
 }
 
 /// A service that may be to blame, at most once in a ranking.

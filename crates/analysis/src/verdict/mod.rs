@@ -19,6 +19,8 @@ mod work;
 
 use serde::Serialize;
 
+pub use crate::edge::Edge;
+
 use crate::broken::BrokenHop;
 use crate::patterns::Pattern;
 use crate::rank::Suspect;
@@ -97,15 +99,6 @@ pub enum Direction {
     Response,
     /// Both, or it cannot be told.
     Both,
-}
-
-/// A hop from one service to another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct Edge {
-    /// Who calls.
-    pub caller: String,
-    /// Who is called.
-    pub callee: String,
 }
 
 /// An attribute that tells the bad from the good.

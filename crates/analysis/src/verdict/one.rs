@@ -265,7 +265,7 @@ impl<'a> Subject<'a> {
                 continue;
             }
             let blamed = self.blamed(&place, &spent, Confidence::Low, String::new());
-            let edge = blamed.edge.map(|edge| rank::Edge { caller: edge.caller, callee: edge.callee });
+            let edge = blamed.edge;
             let service = blamed.service.or(edge.as_ref().map(|edge| edge.callee.clone())).unwrap_or_default();
             let kind = if edge.is_some() { rank::Kind::Network } else { rank::Kind::Latency };
             let text = if whole_ns.is_some() {

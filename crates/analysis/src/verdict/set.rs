@@ -421,7 +421,7 @@ pub(super) fn of_pattern(pattern: &Pattern, new_since: Option<&str>) -> Verdict 
     let mut verdict = Verdict::new(kind, confidence, format!("{}{since}.", pattern.sentence.trim_end_matches('.')));
     verdict.service = Some(pattern.service.clone());
     verdict.operation = Some(pattern.operation.clone());
-    verdict.edge = pattern.edge.as_ref().map(|edge| Edge { caller: edge.caller.clone(), callee: edge.callee.clone() });
+    verdict.edge.clone_from(&pattern.edge);
     verdict.statement.clone_from(&pattern.statement);
     verdict.cost_ns = Some(pattern.win.mean_ns);
     verdict.share = Some(pattern.share);
