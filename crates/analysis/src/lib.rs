@@ -16,6 +16,7 @@
 
 pub mod blame;
 pub mod broken;
+mod codes;
 pub mod critical_path;
 mod edge;
 pub mod explain;

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use tracewell_model::SpanKind;
 
+use crate::codes;
 use crate::{LogSource, Scalar, Status, Text, Traces};
 
 use super::children::Follows;
@@ -56,27 +57,6 @@ impl Failures {
     }
 }
 
-/// gRPC's status codes by number (`grpc/status.h`).
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// What a failed span is.
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -113,22 +93,14 @@ impl Rule {
         let told = u32::try_from(span).is_ok_and(|span| self.with_error.contains(&span));
         told || traces.attributes(span).iter().any(|attribute| {
             let key = Some(attribute.key);
-            let code = match attribute.value {
-                Scalar::Int(code) => Some(code),
-                Scalar::Text(text) => traces.text(text).parse().ok(),
-                Scalar::Bool(_) | Scalar::Double(_) => None,
-            };
+            let code = codes::number(traces, attribute.value);
             if key == self.http[0] || key == self.http[1] {
                 return code.is_some_and(|code| (if server { 500 } else { 400 }..600).contains(&code));
             }
             if self.grpc.contains(&key) {
-                let name = match attribute.value {
-                    Scalar::Text(text) => GRPC.iter().zip(0_i64..).find(|(name, _)| **name == traces.text(text)),
-                    _ => None,
-                };
                 // Of a server: unknown, deadline exceeded, unimplemented, internal, unavailable, data loss.
                 let fails = |code: i64| if server { [2, 4, 12, 13, 14, 15].contains(&code) } else { code > 0 };
-                return code.or(name.map(|(_, code)| code)).is_some_and(fails);
+                return codes::grpc(traces, attribute.value).is_some_and(fails);
             }
             key == self.error
                 && match attribute.value {
@@ -142,10 +114,32 @@ impl Rule {
 
 /// The failures below a span, usually a root.
 pub fn of(traces: &Traces, root: usize) -> Failures {
+    Search::new(traces).of(root)
+}
+
+/// Finds failures below many roots.
+#[derive(Debug)]
+pub struct Search<'a> {
+    traces: &'a Traces,
+    follows: Follows<'a>,
+    rule: Rule,
+}
+
+impl<'a> Search<'a> {
+    /// For the roots of `traces`. Linear in its links and logs.
+    pub fn new(traces: &'a Traces) -> Self {
+        Self { traces, follows: Follows::new(traces), rule: Rule::new(traces) }
+    }
+
+    /// The failures below a span, usually a root.
+    pub fn of(&self, root: usize) -> Failures {
+        below(self.traces, &self.follows, &self.rule, root)
+    }
+}
+
+fn below(traces: &Traces, follows: &Follows<'_>, rule: &Rule, root: usize) -> Failures {
     let spans = traces.spans();
     let Some(top) = spans.get(root) else { return Failures::default() };
-    let follows = Follows::new(traces);
-    let rule = Rule::new(traces);
     let end = root + 1 + top.descendants as usize;
     // For each span the failed child that it saw last.
     let mut reason: Vec<Option<usize>> = vec![None; end - root];

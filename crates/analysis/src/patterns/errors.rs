@@ -9,7 +9,8 @@ use super::collect::{Collector, Hit, Place, part};
 use super::loops::work;
 use super::names::Names;
 use super::unit::{Call, CallKey, Change, NONE, Unit, Units};
-use crate::traces::{Scalar, Traces};
+use crate::codes;
+use crate::traces::Traces;
 
 /// How much longer than its caller waited a callee works before clocks and flushes no longer explain it: a share, and at
 /// least so many nanoseconds.
@@ -54,46 +55,12 @@ fn is_callees_fault(traces: &Traces, call: &Call) -> bool {
 }
 
 fn status(traces: &Traces, span: usize) -> Option<i64> {
-    number(traces, span, &["http.response.status_code", "http.status_code"])
+    let value = codes::attribute(traces, span, &["http.response.status_code", "http.status_code"])?;
+    codes::number(traces, value)
 }
 
 fn rpc_status(traces: &Traces, span: usize) -> Option<i64> {
-    number(traces, span, &["rpc.grpc.status_code", "rpc.response.status_code"])
-}
-
-/// A status, as a number, as digits, or as the name that gRPC gives it.
-fn number(traces: &Traces, span: usize, keys: &[&str]) -> Option<i64> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    keys.iter().find_map(|key| {
-        let key = traces.texts().find(key)?;
-        match traces.attributes(span).iter().find(|attribute| attribute.key == key)?.value {
-            Scalar::Int(status) => Some(status),
-            Scalar::Text(text) => {
-                let text = traces.text(text);
-                let named = || NAMES.iter().position(|name| *name == text).map(|place| place as i64);
-                text.parse().ok().or_else(named)
-            }
-            _ => None,
-        }
-    })
+    codes::grpc(traces, codes::attribute(traces, span, &["rpc.grpc.status_code", "rpc.response.status_code"])?)
 }
 
 fn swallowed(traces: &Traces, units: &Units, unit: Unit<'_>, failed: usize, names: &mut Names) -> Hit {

@@ -21,20 +21,16 @@ const SHARE_PRESENT: f64 = 0.02;
 /// Failed requests by where the failure began.
 struct Origins {
     requests: u64,
-    failed: u64,
     by_place: BTreeMap<(String, String), Vec<(usize, usize)>>,
 }
 
 fn origins(traces: &Traces) -> Origins {
-    let mut origins = Origins { requests: 0, failed: 0, by_place: BTreeMap::new() };
+    let search = errors::Search::new(traces);
+    let mut origins = Origins { requests: 0, by_place: BTreeMap::new() };
     for (number, trace) in traces.traces().iter().enumerate() {
         let Some(root) = traces.main_root(trace).filter(|root| !traces.spans()[*root].is_orphan()) else { continue };
         origins.requests += 1;
-        if !traces.spans()[root].is_error() {
-            continue;
-        }
-        origins.failed += 1;
-        if let Some(origin) = errors::of(traces, root).origin() {
+        if let Some(origin) = search.of(root).origin() {
             let span = &traces.spans()[origin];
             let place = (traces.text(span.service).to_owned(), traces.text(span.operation).to_owned());
             origins.by_place.entry(place).or_default().push((number, origin));
