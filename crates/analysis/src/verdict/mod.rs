@@ -209,6 +209,9 @@ pub(crate) fn of_trace(traces: &Traces, of: usize, patterns: &[Pattern], broken:
     Some(Told { verdict, also, ranking: subject.ranking() })
 }
 
+/// What weighs less is not told beside the verdict; the lists of the explanation have it all the same.
+const ALSO_MIN: f64 = 0.03;
+
 /// What a verdict weighs, and the verdict: the heavier, the earlier it is told.
 type Weighed = (f64, Verdict);
 
@@ -290,9 +293,12 @@ fn filter(service: &str, operation: Option<&str>, condition: Option<&str>) -> St
 /// The weightiest, and the others without those that say nothing.
 fn first_and_others(mut found: Vec<Weighed>) -> (Verdict, Vec<Verdict>) {
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut verdicts = found.into_iter().map(|(_, verdict)| verdict);
-    let first =
-        verdicts.next().unwrap_or_else(|| Verdict::new(Kind::NotEnough, Confidence::Low, "There are no traces."));
-    let others = verdicts.filter(|verdict| !matches!(verdict.kind, Kind::Nothing | Kind::NotEnough)).collect();
+    let mut found = found.into_iter();
+    let first = found.next().map(|(_, verdict)| verdict);
+    let first = first.unwrap_or_else(|| Verdict::new(Kind::NotEnough, Confidence::Low, "There are no traces."));
+    let others = found
+        .filter(|(weight, verdict)| *weight >= ALSO_MIN && !matches!(verdict.kind, Kind::Nothing | Kind::NotEnough))
+        .map(|(_, verdict)| verdict)
+        .collect();
     (first, others)
 }
