@@ -57,7 +57,7 @@ export function explainTrace(t) {
 const quantiles = (p50) => ({ count: 412, p50_ns: p50, p90_ns: p50 * 1.6, p99_ns: p50 * 3 });
 
 const share = (mean_ns, share, subject) => ({ ...subject, mean_ns, share, calls: 1.2, per_call_ns: mean_ns / 1.2, traces: 120 });
-const changed = (before, now, subject) => ({ ...subject, standing: 'both', before: { mean_ns: before, calls: 1, per_call_ns: before }, now: { mean_ns: now, calls: 1, per_call_ns: now }, change_ns: now - before, interval: { low: (now - before) * 0.8, high: (now - before) * 1.2 }, calls_ns: 0, per_call_ns: now - before, significant: true });
+const changed = (before, now, subject) => ({ ...subject, standing: 'both', before: { mean_ns: before, calls: 1, per_call_ns: before }, now: { mean_ns: now, calls: 1, per_call_ns: now }, change_ns: now - before, interval: { low_ns: (now - before) * 0.8, high_ns: (now - before) * 1.2 }, calls_ns: 0, per_call_ns: now - before, significant: true });
 
 /** What is said of a set: one thing of each kind. `count` is how many traces there are. */
 export function explainSet(count, filter) {

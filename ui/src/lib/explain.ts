@@ -107,7 +107,7 @@ export interface BlameChange extends Subject {
   before: Side;
   now: Side;
   change_ns: number;
-  interval?: { low: number; high: number };
+  interval?: { low_ns: number; high_ns: number };
   /** Parts of the change: more or fewer calls, longer or shorter ones. */
   calls_ns: number;
   per_call_ns: number;

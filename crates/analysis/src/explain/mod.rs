@@ -8,6 +8,7 @@
 //! ```
 
 mod both;
+mod hop;
 mod path;
 
 use std::borrow::Cow;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use crate::blame::{Blame, BlameDiff};
 use crate::broken::BrokenHop;
-use crate::hops::{HopChange, Location};
+use crate::hops::Location;
 use crate::outliers::Finding;
 use crate::patterns::Pattern;
 use crate::rank::Suspect;
@@ -25,6 +26,7 @@ use crate::verdict::{self, Verdict};
 use crate::{Trace, Traces, blame, broken, hops, outliers, patterns, rank, skew};
 
 pub use both::{Both, InTurn};
+pub use hop::{HopOfTrace, Hops};
 pub use path::PathStep;
 
 /// Version of the document: raised when a field changes its meaning or goes away, not when one is added.
@@ -65,8 +67,8 @@ pub struct Explanation {
     pub critical_path: Vec<PathStep>,
     /// The path to the end of the last asynchronous work, where that ended after the answer.
     pub completion_path: Vec<PathStep>,
-    /// What changed between services; of one trace nothing.
-    pub hops: Vec<HopChange>,
+    /// What changed between services; of one trace each of its calls, split into its parts.
+    pub hops: Hops,
     /// The places that explain what changed between services.
     pub locations: Vec<Location>,
     /// Where the time goes. Of a set in comparison: of the traces in question.
@@ -95,6 +97,7 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
     skew::correct_in_place(&mut all, &clocks);
     let subject = *all.traces().get(of)?;
     let (critical_path, completion_path) = path::paths(&all, &subject, origin_ns)?;
+    let calls = hops::of_trace(&all, &subject).into_iter().map(|hop| HopOfTrace::new(&all, hop)).collect();
     let patterns = patterns::in_trace(&all, of);
     let broken = broken::find(&all, &broken::Options::default());
     let told = verdict::of_trace(&all, of, &patterns, &broken)?;
@@ -113,7 +116,7 @@ pub fn trace(traces: &Traces, of: usize, baseline: Option<&Traces>) -> Option<Ex
         ranking: told.ranking,
         critical_path,
         completion_path,
-        hops: Vec::new(),
+        hops: Hops::Calls(calls),
         locations: Vec::new(),
         blame: blame::of(&all.subset(|number| number == of)),
         diff: None,
@@ -207,7 +210,7 @@ fn compared(
             .unwrap_or_default()
             .0,
         completion_path: Vec::new(),
-        hops: hops.changes,
+        hops: Hops::Changes(hops.changes),
         locations: hops.locations,
         blame,
         diff: Some(diff),

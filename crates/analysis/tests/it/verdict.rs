@@ -1,7 +1,7 @@
 //! What is said of a trace and of a set: one thing goes wrong in a shop of five services, and it is named.
 
 use proptest::prelude::*;
-use tracewell_analysis::explain::{self, Explanation};
+use tracewell_analysis::explain::{self, Explanation, Hops};
 use tracewell_analysis::verdict::{Confidence, Direction, Kind, Verdict};
 use tracewell_analysis::{Builder, Traces};
 
@@ -64,6 +64,10 @@ fn one_slow_trace_names_the_place_that_its_like_do_not_have() {
     assert_eq!((verdict.statement.as_deref(), verdict.depth), (Some("SELECT * FROM cards WHERE id = ?"), Some(3)));
     assert!(verdict.sentence.contains("300 ms") && verdict.sentence.contains("is usual"), "{}", verdict.sentence);
     assert_eq!(said.ranking[0].service, "payment");
+    let Hops::Calls(calls) = &said.hops else { panic!("one trace has calls") };
+    let hop = calls.iter().find(|call| call.hop.caller == "checkout").expect("checkout calls payment");
+    assert_eq!((hop.hop.request_ns, hop.hop.response_ns), (Some(2 * MS as i64), Some(MS as i64)));
+    assert!(hop.caller_span.is_some() && hop.callee_span.is_some());
     let sum: u64 = said.critical_path.iter().map(|step| step.duration).sum();
     assert_eq!(sum, 346 * MS, "the path is as long as the root");
 
