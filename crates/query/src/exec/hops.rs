@@ -52,7 +52,6 @@ struct Gathered {
     edges: HashMap<Edge, HopEdge, RandomState>,
     entries: usize,
     step: u64,
-    unpaired: u64,
     full: bool,
 }
 
@@ -72,7 +71,6 @@ impl Gathered {
     }
 
     fn add(&mut self, count: &HopCount) {
-        self.unpaired += count.unpaired;
         let (step, has_room) = (self.step, self.entries < ENTRIES_MAX);
         let Some(edge) = self.edge(count) else { return };
         edge.total.minute = edge.total.minute.min(count.minute);
@@ -90,7 +88,6 @@ impl Gathered {
 
     fn remove(&mut self, count: &HopCount) {
         let step = self.step;
-        self.unpaired = self.unpaired.saturating_sub(count.unpaired);
         let Some(edge) = self.edge(count) else { return };
         edge.total.remove(count);
         if let Some(minute) = count.minute.checked_div(step).map(|number| number * step)
@@ -128,8 +125,8 @@ pub fn hops(
         Ok(())
     })?;
     let mut listing = ended.listing(Vec::new());
-    // Without a callee that misses its caller there is nothing to join.
-    if gathered.unpaired > 0 && sources.len() > 1 {
+    // A call may lack its other side, a callee the calls that it made itself, and a span may be in two sources.
+    if sources.len() > 1 {
         let joined = join::join(sources, (request.start, request.end), budget)?;
         let is_wanted = |count: &&HopCount| is_wanted(count, &wanted, service);
         joined.apart.iter().filter(is_wanted).for_each(|count| gathered.remove(count));

@@ -24,6 +24,9 @@ use crate::error::Halt;
 
 /// Traces that are looked up in other sources at most.
 const LOOK_UPS_MAX: usize = 400_000;
+/// Pieces of one trace that lie further apart than this are not looked for. A call's sides overlap; this is for a message
+/// that waits in a queue.
+const APART_NS_MAX: u64 = 5 * 60 * 1_000_000_000;
 /// Traces that are joined at most.
 const TRACES_MAX: usize = 20_000;
 
@@ -79,23 +82,19 @@ fn split_traces(
     meter: &Meter<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<TraceId, Vec<(usize, u32)>>, Halt> {
-    let mut near: Vec<(usize, &dyn Source)> = sources
-        .iter()
-        .filter(|(_, source)| {
-            let (first, last) = source.time_range();
-            first < end && last >= start
-        })
-        .collect();
+    let is_near = |(first, last): (u64, u64), (start, end): (u64, u64)| {
+        first <= end.saturating_add(APART_NS_MAX) && last.saturating_add(APART_NS_MAX) >= start
+    };
+    let range = (start, end.saturating_sub(1));
+    let mut near: Vec<(usize, &dyn Source)> =
+        sources.iter().filter(|(_, source)| is_near(source.time_range(), range)).collect();
     // The traces of all but the largest are looked up in those before them.
     near.sort_by_key(|(index, source)| (std::cmp::Reverse(source.trace_count()), *index));
     let mut split: BTreeMap<TraceId, Vec<(usize, u32)>> = BTreeMap::new();
     let mut look_ups = 0;
     for (place, (index, source)) in near.iter().enumerate().skip(1) {
-        let (first, last) = source.time_range();
-        let others: Vec<_> = near[..place]
-            .iter()
-            .filter(|(_, other)| other.time_range().0 <= last && other.time_range().1 >= first)
-            .collect();
+        let others: Vec<_> =
+            near[..place].iter().filter(|(_, other)| is_near(other.time_range(), source.time_range())).collect();
         if others.is_empty() {
             continue;
         }
@@ -103,17 +102,19 @@ fn split_traces(
             meter.check()?;
             let block = source.trace_block(block)?;
             for (within, entry) in block.entries.iter().enumerate() {
-                if entry.start >= end || entry.end < start {
+                let piece = (entry.start, entry.end);
+                if !is_near(piece, range) {
                     continue;
                 }
-                look_ups += 1;
-                if look_ups > LOOK_UPS_MAX || split.len() >= TRACES_MAX {
-                    warnings
-                        .push("calls whose two sides lie in different segments are counted only in part".to_owned());
-                    return Ok(split);
-                }
                 let ordinal = block.first_ordinal + within as u32;
-                for (other, held) in &others {
+                for (other, held) in others.iter().filter(|(_, other)| is_near(other.time_range(), piece)) {
+                    look_ups += 1;
+                    if look_ups > LOOK_UPS_MAX || split.len() >= TRACES_MAX {
+                        warnings.push(
+                            "calls whose two sides lie in different segments are counted only in part".to_owned(),
+                        );
+                        return Ok(split);
+                    }
                     if let Some(found) = held.find_trace(&entry.trace_id)? {
                         let pieces = split.entry(entry.trace_id).or_default();
                         for piece in [(*other, found), (*index, ordinal)] {
