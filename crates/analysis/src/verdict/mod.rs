@@ -14,6 +14,7 @@ mod one;
 mod profile;
 mod set;
 mod telemetry;
+mod usual;
 mod words;
 mod work;
 

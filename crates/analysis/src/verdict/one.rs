@@ -1,11 +1,11 @@
 //! The verdict on one trace: what made it slow, or fail, compared with its like.
 //!
 //! **Input.** One trace, its like (traces with the same root service and operation), and what the other modules found.
-//! **Algorithm.** The critical path of the trace is summed by place ([`Place`]); so are those of its like. The trace is slow
-//! if it took longer than 95 in 100 of them and noticeably longer than the median; where its like are of two kinds, a fast and
-//! a slow one, than the fast ones. What a place took more than in the
-//! median of the like is its excess; the place with the largest is to blame. A failure of the root is followed down to
-//! where it began. **Edge cases.** With fewer than [`LIKE_MIN`] others nothing is called slow: the largest share is named,
+//! **Algorithm.** The critical path of the trace is summed by place ([`Place`]); so are those of its like. What a place took
+//! more than in the median of the like is its excess; the place with the largest is to blame. The trace is slow if it took
+//! longer than 95 in 100 of its like and noticeably longer than the median; or if one place took much of it that seldom
+//! takes long, whatever its like suffer from elsewhere. Where the like are of two kinds, a fast and a slow one, the fast
+//! ones are what is usual ([`Usual`]). A failure of the root is followed down to where it began. **Edge cases.** With fewer than [`LIKE_MIN`] others nothing is called slow: the largest share is named,
 //! and that there is nothing to compare with. A trace without its root is told by the largest piece there is.
 //! **Complexity.** Linear in spans of the trace and its like.
 
@@ -16,10 +16,8 @@ use crate::rank::{self, Suspect};
 use crate::{Trace, Traces};
 
 use super::profile::{Place, Profile, Spent, depth};
+use super::usual::{LIKE_MIN, Usual};
 use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, Weighed, set, telemetry, words};
-
-/// Fewer others than this are no yardstick.
-pub const LIKE_MIN: usize = 5;
 
 /// A trace is slow if it took this much longer than the median of its like …
 const SLOW_FACTOR: f64 = 1.2;
@@ -27,8 +25,11 @@ const SLOW_FACTOR: f64 = 1.2;
 /// … and this much in absolute terms: below, nobody notices.
 const SLOW_NS_MIN: f64 = 1e6;
 
-/// Like are of two kinds if the slow one takes this many times as long.
-const KINDS_FACTOR: f64 = 1.4;
+/// A place makes a trace slow by itself if it took this share of it …
+const PLACE_SHARE_MIN: f64 = 0.25;
+
+/// … and this many times what nearly all others spend there.
+const PLACE_FACTOR: f64 = 2.0;
 
 /// A smaller share than this of what there is to explain makes nobody a suspect.
 const RANKED_MIN: f64 = 0.005;
@@ -42,10 +43,24 @@ pub(super) struct Subject<'a> {
     trace: Trace,
     root: usize,
     profile: Profile,
-    /// Profiles of its like; where these are of two kinds, of the fast ones.
-    like: Vec<Profile>,
-    /// Share of its like that are of the slow kind.
-    as_slow: f64,
+    /// How long its like take.
+    usual: Usual,
+    /// Where its time went, beside what is usual there; what took most more than usual first.
+    places: Vec<Here>,
+}
+
+/// A place in a trace.
+struct Here {
+    place: Place,
+    spent: Spent,
+    usual: Usual,
+}
+
+impl Here {
+    /// What was spent more than is usual, in nanoseconds; negative where it is less.
+    fn more_ns(&self) -> f64 {
+        self.spent.ns as f64 - self.usual.median_ns
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -68,12 +83,19 @@ impl<'a> Subject<'a> {
         let roots = if same.len() >= LIKE_MIN || different.is_empty() { same } else { [same, different].concat() };
         let mut like: Vec<Profile> = roots.into_iter().map(|root| Profile::of(&mut walker, traces, root)).collect();
         // During an incident most others are slow as well: of two kinds of like, the fast ones tell what is usual.
-        let all = like.len();
-        if let Some(fast_ns) = fast_kind_ns(like.iter().map(|like| like.total_ns)) {
-            like.retain(|like| like.total_ns <= fast_ns);
-        }
-        let as_slow = (all - like.len()) as f64 / all.max(1) as f64;
-        Some(Self { traces, trace, root, profile, like, as_slow })
+        let durations: Vec<u64> = like.iter().map(|like| like.total_ns).collect();
+        let usual = Usual::of_wholes(&durations);
+        like.retain(|like| like.total_ns <= usual.most_ns);
+        let mut places: Vec<Here> = profile
+            .places
+            .iter()
+            .map(|(place, spent)| {
+                let others: Vec<u64> = like.iter().map(|like| like.ns(place)).collect();
+                Here { place: *place, spent: *spent, usual: Usual::at_a_place(&others, profile.total_ns) }
+            })
+            .collect();
+        places.sort_by(|a, b| b.more_ns().total_cmp(&a.more_ns()).then(a.place.cmp(&b.place)));
+        Some(Self { traces, trace, root, profile, usual, places })
     }
 
     fn text(&self, text: crate::Text) -> String {
@@ -89,81 +111,85 @@ impl<'a> Subject<'a> {
         self.profile.total_ns as f64
     }
 
-    /// The median duration of its like, if there are enough.
-    pub fn usual_ns(&self) -> Option<f64> {
-        (self.like.len() >= LIKE_MIN).then(|| quantile(self.like.iter().map(|like| like.total_ns), 0.5))
-    }
-
     /// What the trace took longer than its like in the median, if that is worth a word.
-    pub fn excess_ns(&self) -> Option<f64> {
-        let usual = self.usual_ns()?;
-        let slow = quantile(self.like.iter().map(|like| like.total_ns), 0.95);
+    fn excess_ns(&self) -> Option<f64> {
+        let Usual { median_ns, slow_ns, .. } = self.usual;
         let total = self.total_ns();
-        (total > slow && total > usual * SLOW_FACTOR && total > usual + SLOW_NS_MIN).then_some(total - usual)
+        let is_slow = total > slow_ns && total > median_ns * SLOW_FACTOR && total > median_ns + SLOW_NS_MIN;
+        (self.usual.is_known() && is_slow).then_some(total - median_ns)
     }
 
-    /// Places with what they took, what is usual there, and the difference; the largest difference first.
-    fn excesses(&self) -> Vec<(Place, Spent, f64, f64)> {
-        let mut all: Vec<(Place, Spent, f64, f64)> = self
-            .profile
-            .places
-            .iter()
-            .map(|(place, spent)| {
-                let usual = quantile(self.like.iter().map(|like| like.ns(place)), 0.5);
-                (*place, *spent, usual, spent.ns as f64 - usual)
-            })
-            .collect();
-        all.sort_by(|a, b| b.3.total_cmp(&a.3).then(a.0.cmp(&b.0)));
-        all
+    /// The place that took much of the trace and seldom takes long, if there is one.
+    fn slow_place(&self) -> Option<&Here> {
+        let here = self.places.first()?;
+        let spent = here.spent.ns as f64;
+        let is_slow = here.more_ns() > (self.total_ns() * PLACE_SHARE_MIN).max(SLOW_NS_MIN)
+            && spent > here.usual.slow_ns * PLACE_FACTOR;
+        (here.usual.is_known() && is_slow).then_some(here)
+    }
+
+    /// What there is to explain, in nanoseconds, if the trace is slow.
+    fn to_explain_ns(&self) -> Option<f64> {
+        self.excess_ns().or_else(|| self.slow_place().map(Here::more_ns))
     }
 
     /// Who is to blame for the time, compared with the like.
     pub fn slow(&self) -> Option<Weighed> {
-        let excess_ns = self.excess_ns()?;
-        let usual_ns = self.usual_ns()?;
-        let excesses = self.excesses();
-        let (place, spent, usual, more) = *excesses.first()?;
-        let share = (more / excess_ns).clamp(0.0, 1.0);
-        let most = self.like.iter().map(|like| like.ns(&place)).max().unwrap_or(0);
-        let confidence = match (self.like.len(), share, spent.ns > most) {
+        let excess_ns = self.excess_ns();
+        let here = if excess_ns.is_some() { self.places.first() } else { self.slow_place() }?;
+        let Here { place, spent, usual } = here;
+        let more = here.more_ns();
+        let whole_ns = excess_ns.unwrap_or(self.total_ns());
+        let share = (more / whole_ns).clamp(0.0, 1.0);
+        let confidence = match (usual.count, share, spent.ns > usual.most_ns) {
             (20.., 0.6.., true) => Confidence::High,
             (_, 0.4.., _) => Confidence::Medium,
+            _ if excess_ns.is_none() => Confidence::Medium,
             _ => Confidence::Low,
         };
-        let like = words::count(self.like.len() as u64, "request");
-        let compared =
-            if usual < 1.0 { "where none is usual".to_owned() } else { format!("where {} usual", is(usual)) };
-        let others = match self.as_slow {
-            share if share > 0.0 => format!("; {} of its like are about as slow", words::share(share)),
+        let like = words::count(usual.count as u64, "request");
+        let compared = if usual.median_ns < 1.0 {
+            "where none is usual".to_owned()
+        } else {
+            format!("where {} usual", is(usual.median_ns))
+        };
+        let (name, share, total) = (self.sentence(place, spent), words::share(share), words::duration(self.total_ns()));
+        let others = |as_slow: f64, what: &str| match as_slow {
+            share if share > 0.0 => format!("; {} of its like {what}", words::share(share)),
             _ => String::new(),
         };
-        let sentence = format!(
-            "{}, {compared}: {} of what this request took longer than its like ({}, against {} in the median of {like}){others}.",
-            self.sentence(&place, &spent),
-            words::share(share),
-            words::duration(self.total_ns()),
-            words::duration(usual_ns),
-        );
-        let mut verdict = self.blamed(&place, &spent, confidence, sentence);
+        let sentence = match excess_ns {
+            Some(_) => format!(
+                "{name}, {compared}: {share} of what this request took longer than its like ({total}, against {} in the median of {}){}.",
+                words::duration(self.usual.median_ns),
+                words::count(self.usual.count as u64, "request"),
+                others(self.usual.as_slow, "are about as slow"),
+            ),
+            None => format!(
+                "{name}, {compared}: {share} of the {total} of this request{}.",
+                others(usual.as_slow, "spend about as long there")
+            ),
+        };
+        let mut verdict = self.blamed(place, spent, confidence, sentence);
         verdict.cost_ns = Some(more);
         verdict.evidence.push(self.evidence(
             format!(
                 "{}: {} here; {} in the median of {like} like this one, {} at most.",
-                self.name(&place),
+                self.name(place),
                 words::duration(spent.ns as f64),
-                words::duration(usual),
-                words::duration(most as f64)
+                words::duration(usual.median_ns),
+                words::duration(usual.most_ns as f64)
             ),
             spent.span,
         ));
-        for (place, spent, _, more) in excesses.iter().skip(1).take(3).filter(|next| next.3 > excess_ns * 0.1) {
+        for here in self.places.iter().skip(1).take(3).filter(|next| next.more_ns() > whole_ns * 0.1) {
             let text = format!(
                 "{}: {}, {} more than usual.",
-                self.name(place),
-                words::duration(spent.ns as f64),
-                words::duration(*more)
+                self.name(&here.place),
+                words::duration(here.spent.ns as f64),
+                words::duration(here.more_ns())
             );
-            verdict.evidence.push(self.evidence(text, spent.span));
+            verdict.evidence.push(self.evidence(text, here.spent.span));
         }
         Some((0.5 + more / self.total_ns().max(1.0), verdict))
     }
@@ -202,17 +228,17 @@ impl<'a> Subject<'a> {
             (format!("{share} of it went to {}", self.name(place)), spent.span)
         });
         let most = largest.as_ref().map_or(String::new(), |(text, _)| format!("; {text}"));
-        let mut verdict = match self.usual_ns() {
-            Some(usual) => {
-                let like = words::count(self.like.len() as u64, "request");
-                let usual = words::duration(usual);
+        let mut verdict = match self.usual {
+            usual if usual.is_known() => {
+                let like = words::count(usual.count as u64, "request");
+                let usual = words::duration(usual.median_ns);
                 let sentence = format!(
                     "Nothing stands out: it took {total}, and {usual} is usual (the median of {like} like this one){most}."
                 );
                 Verdict::new(Kind::Nothing, Confidence::Medium, sentence)
             }
-            None => {
-                let known = match self.like.len() {
+            usual => {
+                let known = match usual.count {
                     0 => "no other request like this one is known".to_owned(),
                     1 => "only one other request like this one is known".to_owned(),
                     others => format!("only {others} other requests like this one are known"),
@@ -232,7 +258,7 @@ impl<'a> Subject<'a> {
         let total_ns = self.total_ns().max(1.0);
         let share = (pattern.win.mean_ns / total_ns).clamp(0.0, 1.0);
         let is_failed = self.traces.spans()[self.root].is_error();
-        let explains = self.excess_ns().is_some_and(|excess| pattern.win.mean_ns > excess * EXPLAINS_SHARE);
+        let explains = self.to_explain_ns().is_some_and(|excess| pattern.win.mean_ns > excess * EXPLAINS_SHARE);
         let weight = match (pattern.kind, pattern.severity) {
             (_, Severity::Minor) => return None,
             (patterns::Kind::RetryStorm, Severity::Major) if is_failed => 2.5,
@@ -255,28 +281,29 @@ impl<'a> Subject<'a> {
 
     /// Services by what they took longer than is usual; by what they took where nothing is.
     pub fn ranking(&self) -> Vec<Suspect> {
-        let whole_ns = self.excess_ns();
+        let whole_ns = self.to_explain_ns();
         let total_ns = whole_ns.unwrap_or(self.total_ns()).max(1.0);
         let mut suspects: Vec<Suspect> = Vec::new();
-        for (place, spent, usual, more) in self.excesses() {
-            let weight_ns = if whole_ns.is_some() { more } else { spent.ns as f64 };
+        for here in &self.places {
+            let Here { place, spent, usual } = here;
+            let weight_ns = if whole_ns.is_some() { here.more_ns() } else { spent.ns as f64 };
             let score = weight_ns / total_ns;
             if score < RANKED_MIN {
                 continue;
             }
-            let blamed = self.blamed(&place, &spent, Confidence::Low, String::new());
+            let blamed = self.blamed(place, spent, Confidence::Low, String::new());
             let edge = blamed.edge;
             let service = blamed.service.or(edge.as_ref().map(|edge| edge.callee.clone())).unwrap_or_default();
             let kind = if edge.is_some() { rank::Kind::Network } else { rank::Kind::Latency };
             let text = if whole_ns.is_some() {
                 format!(
                     "{}: {}, {} usually",
-                    self.name(&place),
+                    self.name(place),
                     words::duration(spent.ns as f64),
-                    words::duration(usual)
+                    words::duration(usual.median_ns)
                 )
             } else {
-                format!("{}: {} of the critical path", self.name(&place), words::duration(spent.ns as f64))
+                format!("{}: {} of the critical path", self.name(place), words::duration(spent.ns as f64))
             };
             let evidence = rank::Evidence {
                 kind,
@@ -284,9 +311,9 @@ impl<'a> Subject<'a> {
                 bits: score,
                 operation: blamed.operation.clone(),
                 edge: edge.clone(),
-                before: usual,
+                before: usual.median_ns,
                 now: spent.ns as f64,
-                calls_before: self.like.len(),
+                calls_before: usual.count,
                 calls_now: 1,
             };
             match suspects.iter_mut().find(|suspect| suspect.service == service) {
@@ -412,45 +439,4 @@ fn apposition(depth: u32) -> String {
 /// `the 30th service on the way`
 pub(super) fn place_on_the_way(depth: u32) -> String {
     format!("the {} service on the way", words::ordinal(depth.into()))
-}
-
-/// Where durations are of two kinds, the longest of the fast kind.
-///
-/// The split is that with the largest variance between the two (Otsu, "A threshold selection method from gray-level
-/// histograms", 1979), of logarithms. It counts if the slow kind takes [`KINDS_FACTOR`] times as long, the two lie further
-/// apart than twice their spreads, and there are enough of the fast kind to tell what is usual.
-fn fast_kind_ns(durations: impl Iterator<Item = u64>) -> Option<u64> {
-    let mut durations: Vec<u64> = durations.collect();
-    durations.sort_unstable();
-    let logs: Vec<f64> = durations.iter().map(|ns| (*ns as f64 + 1.0).ln()).collect();
-    let count = logs.len();
-    let (sum, squares) = logs.iter().fold((0.0, 0.0), |(sum, squares), log| (sum + log, squares + log * log));
-    let moments = |n: f64, sum: f64, squares: f64| (sum / n, (squares / n - (sum / n).powi(2)).max(0.0).sqrt());
-    let (mut below, mut below_squares) = (0.0, 0.0);
-    let mut best: Option<(f64, usize)> = None;
-    for at in 1..count {
-        below += logs[at - 1];
-        below_squares += logs[at - 1] * logs[at - 1];
-        let (fast, slow) = (at as f64, (count - at) as f64);
-        let between = fast * slow * (below / fast - (sum - below) / slow).powi(2);
-        let enough = at >= LIKE_MIN && at * 10 >= count;
-        let ((fast_mean, fast_spread), (slow_mean, slow_spread)) =
-            (moments(fast, below, below_squares), moments(slow, sum - below, squares - below_squares));
-        let apart =
-            slow_mean - fast_mean > KINDS_FACTOR.ln() && slow_mean - fast_mean > 2.0 * (fast_spread + slow_spread);
-        if enough && apart && best.is_none_or(|(most, _)| between > most) {
-            best = Some((between, at));
-        }
-    }
-    best.map(|(_, at)| durations[at - 1])
-}
-
-/// A quantile of some numbers by the nearest rank; 0 of none.
-fn quantile(values: impl Iterator<Item = u64>, q: f64) -> f64 {
-    let mut values: Vec<u64> = values.collect();
-    if values.is_empty() {
-        return 0.0;
-    }
-    let rank = ((values.len() as f64 * q).ceil() as usize).clamp(1, values.len()) - 1;
-    *values.select_nth_unstable(rank).1 as f64
 }

@@ -105,6 +105,27 @@ fn while_most_are_slow_the_fast_ones_tell_what_is_usual() {
 }
 
 #[test]
+fn one_trouble_among_several_is_named_by_its_place() {
+    // The answers of the statement vary as much as the troubles take, and every third request suffers from another one.
+    let mut story = Story::new();
+    for number in 0..120 {
+        let wrong = match number % 6 {
+            0 => Wrong::WayThere,
+            1 => Wrong::WayBack,
+            _ => Wrong::Nothing,
+        };
+        request(&mut story, wrong, number * 37 % 300);
+    }
+    let traces = story.traces();
+    for (number, direction) in [(30, Direction::Request), (31, Direction::Response)] {
+        let verdict = explain::trace(&traces, number, None).unwrap().verdict;
+        assert_eq!((verdict.kind, verdict.direction), (Kind::Network, Some(direction)), "{}", verdict.sentence);
+        assert_eq!(edge(&verdict), Some(("checkout", "payment")));
+        assert!(verdict.sentence.ends_with("of its like spend about as long there."), "{}", verdict.sentence);
+    }
+}
+
+#[test]
 fn a_set_against_another_names_what_changed() {
     let before = requests(40, Wrong::Nothing);
     let said = explain::set(&requests(40, Wrong::Statement), Some(&before));
