@@ -176,7 +176,7 @@ fn compared(
     let ((hops, diff, (blame, ranking)), (habits, habits_before, outliers)) = by.both(
         || (hops::changes(before, now), blame::diff(before, now), (blame::of(now), rank::rank(before, now))),
         || {
-            let habits_before = if is_alone { (Vec::new(), Vec::new()) } else { habits(before) };
+            let habits_before = if is_alone { Habits::default() } else { habits(before) };
             (habits(all), habits_before, outliers::find(&some(now), &some(before), &options))
         },
     );
@@ -185,10 +185,11 @@ fn compared(
         before,
         all,
         hops: &hops,
-        patterns: &habits.0,
-        patterns_before: &habits_before.0,
-        broken: &habits.1,
-        broken_before: &habits_before.1,
+        patterns: &habits.patterns,
+        census: &habits.census,
+        census_before: &habits_before.census,
+        broken: &habits.broken,
+        broken_before: &habits_before.broken,
         clocks,
         clocks_before,
         diff: &diff,
@@ -216,14 +217,22 @@ fn compared(
         diff: Some(diff),
         clock_offsets: clocks.offsets().to_vec(),
         outliers,
-        broken: habits.1,
-        patterns: habits.0,
+        broken: habits.broken,
+        patterns: habits.patterns,
     }
 }
 
 /// What needs no comparison: ways of calling, and hops that lose calls.
-fn habits(traces: &Traces) -> (Vec<Pattern>, Vec<BrokenHop>) {
-    (patterns::find(traces), broken::find(traces, &broken::Options::default()))
+#[derive(Default)]
+struct Habits {
+    patterns: Vec<Pattern>,
+    census: patterns::Census,
+    broken: Vec<BrokenHop>,
+}
+
+fn habits(traces: &Traces) -> Habits {
+    let (patterns, census) = patterns::find_and_count(traces);
+    Habits { patterns, census, broken: broken::find(traces, &broken::Options::default()) }
 }
 
 /// At most [`COMPARED_MAX`] of the traces, evenly from all of them: every attribute of every span is looked at, and more

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::census::Census;
 use super::names::{Names, Shape};
 use super::unit::{Call, Units};
 use super::{Edge, Example, Kind, Part, Pattern, Severity, Win, Within, words};
@@ -44,9 +45,16 @@ pub(super) struct Place {
     pub(super) within: (Text, Shape),
 }
 
+impl Place {
+    /// Whether it is a hop rather than something that a service does by itself.
+    pub(super) fn has_edge(&self) -> bool {
+        !matches!(self.kind, Kind::SerialCalls | Kind::LockWait) && !self.callee.is_empty()
+    }
+}
+
 /// What a place's traces are counted among.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Base {
+pub(super) enum Base {
     Work(Text, Shape),
     Hop(Text, Text, Shape),
     Service(Text),
@@ -96,9 +104,9 @@ struct PartTally {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
-    traces: usize,
-    grave: usize,
+pub(super) struct Tally {
+    pub(super) traces: usize,
+    pub(super) grave: usize,
     weight: f64,
     count: f64,
     count_max: usize,
@@ -198,6 +206,18 @@ impl Collector {
         }
     }
 
+    /// How often every place occurred.
+    pub(super) fn census(&self, traces: &Traces, names: &Names) -> Census {
+        let mut census = Census::new(self.number as u64);
+        for (base, (count, ..)) in &self.bases {
+            census.base(traces, names, base, *count as u64);
+        }
+        for (place, tally) in &self.tallies {
+            census.place(traces, names, place, tally);
+        }
+        census
+    }
+
     /// All patterns, the gravest first.
     pub(super) fn patterns(self, traces: &Traces, names: &Names) -> Vec<Pattern> {
         let mut patterns: Vec<Pattern> = Vec::new();
@@ -275,6 +295,20 @@ impl Tally {
         }
     }
 
+    fn per_trace(&self, sum: f64) -> f64 {
+        if self.weight > 0.0 { sum / self.weight } else { 0.0 }
+    }
+
+    /// What would be won, among traces of this weight altogether.
+    pub(super) fn win(&self, weight: f64) -> Win {
+        Win {
+            mean_ns: self.per_trace(self.win_ns),
+            max_ns: self.win_max_ns,
+            share: if self.request_ns > 0.0 { self.win_ns / self.request_ns } else { 0.0 },
+            all_mean_ns: if weight > 0.0 { self.win_ns / weight } else { 0.0 },
+        }
+    }
+
     fn example(&mut self, example: Example) {
         let place =
             self.examples.partition_point(|known| (known.win_ns, known.count) >= (example.win_ns, example.count));
@@ -297,36 +331,29 @@ fn pattern(
     if tally.grave == 0 && rate <= CALLS_MAJOR {
         return None;
     }
-    let per_trace = |sum: f64| if tally.weight > 0.0 { sum / tally.weight } else { 0.0 };
-    let win = Win {
-        mean_ns: per_trace(tally.win_ns),
-        max_ns: tally.win_max_ns,
-        share: if tally.request_ns > 0.0 { tally.win_ns / tally.request_ns } else { 0.0 },
-        all_mean_ns: if weight > 0.0 { tally.win_ns / weight } else { 0.0 },
-    };
+    let win = tally.win(weight);
     let background = tally.background == tally.traces;
     let is_of_time = matches!(place.kind, Kind::SerialCalls | Kind::LockWait);
     if is_of_time && win.share < SHARE_MIN {
         return None;
     }
     let (text, shown) = (|text| traces.text(text).to_owned(), |shape| names.shown(traces.texts(), shape));
-    let has_edge = !matches!(place.kind, Kind::SerialCalls | Kind::LockWait) && !place.callee.is_empty();
     let mut pattern = Pattern {
         kind: place.kind,
         severity: severity(place.kind, rate, &win, background),
         service: text(place.service),
         operation: shown(place.operation),
-        edge: has_edge.then(|| Edge { caller: text(place.caller), callee: text(place.callee) }),
+        edge: place.has_edge().then(|| Edge { caller: text(place.caller), callee: text(place.callee) }),
         statement: Some(shown(place.statement)).filter(|statement| !statement.is_empty()),
         within: Within { service: text(place.within.0), operation: shown(place.within.1) },
         parts: parts(traces, names, place.kind, tally),
         traces: tally.traces,
         of_traces: of_traces.max(tally.traces),
         share: if of_weight > 0.0 { (tally.weight / of_weight).min(1.0) } else { 1.0 },
-        count_mean: per_trace(tally.count),
+        count_mean: tally.per_trace(tally.count),
         count_max: tally.count_max,
         win,
-        wasted_ns: per_trace(tally.wasted_ns),
+        wasted_ns: tally.per_trace(tally.wasted_ns),
         background,
         examples: tally.examples.clone(),
         sentence: String::new(),

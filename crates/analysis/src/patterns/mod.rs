@@ -36,6 +36,7 @@
 //!
 //! **Complexity**: O(n log n) in spans, twice for traces with serial calls.
 
+mod census;
 mod collect;
 mod errors;
 mod locks;
@@ -52,6 +53,7 @@ use serde::Serialize;
 pub use crate::edge::Edge;
 
 use crate::traces::{Trace, Traces};
+pub(crate) use census::Census;
 use collect::Collector;
 use names::Names;
 use serial::Guards;
@@ -214,16 +216,25 @@ fn is_zero(value: &f64) -> bool {
 
 /// The patterns of a set of traces, the gravest first.
 pub fn find(traces: &Traces) -> Vec<Pattern> {
-    over(traces, traces.traces().iter())
+    let (collector, names) = over(traces, traces.traces().iter());
+    collector.patterns(traces, &names)
+}
+
+/// The same, and how often every place occurred.
+pub(crate) fn find_and_count(traces: &Traces) -> (Vec<Pattern>, Census) {
+    let (collector, names) = over(traces, traces.traces().iter());
+    let census = collector.census(traces, &names);
+    (collector.patterns(traces, &names), census)
 }
 
 /// The patterns of one trace, by its place in [`Traces::traces`]. What needs many traces to be told (how often, what is
 /// always so) is judged by the one. Empty for a place where there is no trace.
 pub fn in_trace(traces: &Traces, trace: usize) -> Vec<Pattern> {
-    over(traces, traces.traces().get(trace).into_iter())
+    let (collector, names) = over(traces, traces.traces().get(trace).into_iter());
+    collector.patterns(traces, &names)
 }
 
-fn over<'a>(traces: &'a Traces, asked: impl Iterator<Item = &'a Trace>) -> Vec<Pattern> {
+fn over<'a>(traces: &'a Traces, asked: impl Iterator<Item = &'a Trace>) -> (Collector, Names) {
     let mut names = Names::default();
     let mut units = Units::default();
     let mut collector = Collector::default();
@@ -249,5 +260,5 @@ fn over<'a>(traces: &'a Traces, asked: impl Iterator<Item = &'a Trace>) -> Vec<P
         serial::find(traces, &units, &guards, &mut collector, &mut names);
         collector.end(traces);
     }
-    collector.patterns(traces, &names)
+    (collector, names)
 }

@@ -165,6 +165,11 @@ impl Names {
         self.known(texts, text).shape
     }
 
+    /// The text of a shape.
+    pub(super) fn text(&self, shape: Shape) -> &str {
+        self.shapes.get(Text(shape.0))
+    }
+
     /// What a call of that name does.
     pub(super) fn effect(&mut self, texts: &Texts, text: Text) -> Effect {
         self.known(texts, text).effect
@@ -189,7 +194,7 @@ impl Names {
     pub(super) fn shown(&self, texts: &Texts, shape: Shape) -> String {
         match self.originals.get(shape.0 as usize) {
             Some(Some(text)) => texts.get(*text).to_owned(),
-            _ => self.shapes.get(Text(shape.0)).to_owned(),
+            _ => self.text(shape).to_owned(),
         }
     }
 }
@@ -237,7 +242,7 @@ fn effect_of(name: &str) -> Effect {
 }
 
 /// The text without literals: numbers, quoted texts and long hexadecimal ids become `?`, lists of them one `?`.
-fn shape_of(text: &str) -> String {
+pub(super) fn shape_of(text: &str) -> String {
     if !text.bytes().any(|byte| byte.is_ascii_digit() || byte == b'\'') {
         return text.to_owned();
     }

@@ -11,7 +11,7 @@ use crate::Traces;
 use crate::blame::{self, BlameDiff, Subject};
 use crate::broken::BrokenHop;
 use crate::hops::{self, HopChanges, Location, LocationKind};
-use crate::patterns::{self, Pattern, Severity};
+use crate::patterns::{self, Census, Pattern, Severity};
 use crate::skew::Clocks;
 
 use super::profile::depth;
@@ -32,6 +32,9 @@ const DIFFERENCE_MIN: f64 = 0.05;
 /// … and a part has to make this share of it.
 const DIFFERENCE_PART: f64 = 0.3;
 
+/// A way of calling that fewer than this share of the requests show weighs less.
+const AFFECTED_SHARE: f64 = 0.02;
+
 /// What the modules found, and in what.
 pub(crate) struct Found<'a> {
     /// The traces in question.
@@ -42,8 +45,10 @@ pub(crate) struct Found<'a> {
     pub hops: &'a HopChanges,
     /// Ways of calling now …
     pub patterns: &'a [Pattern],
-    /// … and before.
-    pub patterns_before: &'a [Pattern],
+    /// … how often their places occur, …
+    pub census: &'a Census,
+    /// … and did before.
+    pub census_before: &'a Census,
     /// All traces that were asked about: `now`, or where there is no time before, both sides.
     pub all: &'a Traces,
     /// Hops that lose calls now …
@@ -355,14 +360,9 @@ impl Found<'_> {
 
     /// A way of calling: heavy if it came since.
     fn pattern(&self, pattern: &Pattern) -> Option<Weighed> {
-        let same = |other: &&Pattern| {
-            other.kind == pattern.kind
-                && other.service == pattern.service
-                && other.edge == pattern.edge
-                && other.within == pattern.within
-        };
-        let share_before = self.patterns_before.iter().filter(same).map(|other| other.share).fold(0.0, f64::max);
-        let is_new = !self.is_alone() && self.before.traces().len() >= TRACES_MIN && share_before < pattern.share / 2.0;
+        let is_new = !self.is_alone()
+            && self.before.traces().len() >= TRACES_MIN
+            && self.census.is_new(pattern, self.patterns.len(), self.census_before);
         if pattern.severity == Severity::Minor {
             return None;
         }
@@ -376,6 +376,9 @@ impl Found<'_> {
             (true, _) => 1.1 + grave + share,
             (false, _) => share.min(0.5) * grave,
         };
+        // What hardly any request meets is not what is wrong with them.
+        let affected = pattern.traces as f64 / self.all.traces().len().max(1) as f64;
+        let weight = weight * (affected / AFFECTED_SHARE).min(1.0);
         Some((weight, of_pattern(pattern, is_new.then_some(self.then()))))
     }
 

@@ -147,6 +147,37 @@ fn a_set_against_another_names_what_changed() {
     assert_eq!(explain::set(&Traces::default(), None).verdict.kind, Kind::NotEnough);
 }
 
+/// Requests to a list of products, of which some ask for the stock of each by itself. Products are told by their numbers.
+fn lists(requests: u64, one_by_one: u64) -> Traces {
+    let mut story = Story::new();
+    for number in 0..requests {
+        let root =
+            story.span((None, SERVER, "inventory", &format!("GET /shops/{}/products", number + requests)), (0, 60));
+        for row in 0..if number < one_by_one { 10 } else { 1 } {
+            story.call(root, ("inventory", "stock"), "GET /stock", (5 + 5 * row, 9 + 5 * row));
+        }
+        story.end();
+    }
+    story.traces()
+}
+
+#[test]
+fn only_what_did_not_occur_before_is_called_new() {
+    let said = |before: (u64, u64), now: (u64, u64)| {
+        explain::set(&lists(now.0, now.1), Some(&lists(before.0, before.1))).verdict
+    };
+    for (before, now) in [((30, 0), (40, 36)), ((6, 0), (6, 6)), ((400, 40), (400, 120))] {
+        let verdict = said(before, now);
+        assert_eq!(verdict.kind, Kind::NPlusOne, "{before:?}, {now:?}: {}", verdict.sentence);
+        assert!(verdict.sentence.ends_with("it was not so before."), "{}", verdict.sentence);
+    }
+    // More than twice as often, but by accident; as often, under other names; seldom.
+    for (before, now) in [((30, 4), (40, 12)), ((30, 29), (1, 1)), ((300, 0), (300, 2))] {
+        let verdict = said(before, now);
+        assert!(!verdict.sentence.contains("not so before"), "{before:?}, {now:?}: {}", verdict.sentence);
+    }
+}
+
 /// Two halves of the same fault-free time.
 #[test]
 fn a_fault_free_time_has_nothing_that_stands_out_for_sure() {
