@@ -176,8 +176,9 @@ fn compared(
     let ((hops, diff, (blame, ranking)), (habits, habits_before, outliers)) = by.both(
         || (hops::changes(before, now), blame::diff(before, now), (blame::of(now), rank::rank(before, now))),
         || {
-            let habits_before = if is_alone { Habits::default() } else { habits(before) };
-            (habits(all), habits_before, outliers::find(&some(now), &some(before), &options))
+            let (habits, habits_before) =
+                if is_alone { (Habits::of(all), Habits::default()) } else { Habits::beside(all, before) };
+            (habits, habits_before, outliers::find(&some(now), &some(before), &options))
         },
     );
     let found = verdict::Found {
@@ -222,7 +223,7 @@ fn compared(
     }
 }
 
-/// What needs no comparison: ways of calling, and hops that lose calls.
+/// Ways of calling, and hops that lose calls.
 #[derive(Default)]
 struct Habits {
     patterns: Vec<Pattern>,
@@ -230,9 +231,19 @@ struct Habits {
     broken: Vec<BrokenHop>,
 }
 
-fn habits(traces: &Traces) -> Habits {
-    let (patterns, census) = patterns::find_and_count(traces);
-    Habits { patterns, census, broken: broken::find(traces, &broken::Options::default()) }
+impl Habits {
+    fn of(traces: &Traces) -> Self {
+        let (patterns, census) = patterns::find_and_count(traces);
+        Self { patterns, census, broken: broken::find(traces, &broken::Options::default()) }
+    }
+
+    /// Those of a set, and of another what they are compared with.
+    fn beside(traces: &Traces, other: &Traces) -> (Self, Self) {
+        let (patterns, census, there) = patterns::find_beside(traces, other);
+        let broken = |traces| broken::find(traces, &broken::Options::default());
+        let habits = Self { patterns, census, broken: broken(traces) };
+        (habits, Self { patterns: Vec::new(), census: there, broken: broken(other) })
+    }
 }
 
 /// At most [`COMPARED_MAX`] of the traces, evenly from all of them: every attribute of every span is looked at, and more

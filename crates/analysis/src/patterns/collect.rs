@@ -219,7 +219,7 @@ impl Collector {
     }
 
     /// All patterns, the gravest first.
-    pub(super) fn patterns(self, traces: &Traces, names: &Names) -> Vec<Pattern> {
+    pub(super) fn patterns(&self, traces: &Traces, names: &Names) -> Vec<Pattern> {
         let mut patterns: Vec<Pattern> = Vec::new();
         for (place, tally) in &self.tallies {
             let base = self.bases.get(&base_of(place)).map_or((0, 0.0), |base| (base.0, base.1));

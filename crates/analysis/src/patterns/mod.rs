@@ -216,49 +216,91 @@ fn is_zero(value: &f64) -> bool {
 
 /// The patterns of a set of traces, the gravest first.
 pub fn find(traces: &Traces) -> Vec<Pattern> {
-    let (collector, names) = over(traces, traces.traces().iter());
-    collector.patterns(traces, &names)
-}
-
-/// The same, and how often every place occurred.
-pub(crate) fn find_and_count(traces: &Traces) -> (Vec<Pattern>, Census) {
-    let (collector, names) = over(traces, traces.traces().iter());
-    let census = collector.census(traces, &names);
-    (collector.patterns(traces, &names), census)
+    let mut reading = Reading::of(traces, traces.traces().iter());
+    reading.finish();
+    reading.patterns()
 }
 
 /// The patterns of one trace, by its place in [`Traces::traces`]. What needs many traces to be told (how often, what is
 /// always so) is judged by the one. Empty for a place where there is no trace.
 pub fn in_trace(traces: &Traces, trace: usize) -> Vec<Pattern> {
-    let (collector, names) = over(traces, traces.traces().get(trace).into_iter());
-    collector.patterns(traces, &names)
+    let mut reading = Reading::of(traces, traces.traces().get(trace).into_iter());
+    reading.finish();
+    reading.patterns()
 }
 
-fn over<'a>(traces: &'a Traces, asked: impl Iterator<Item = &'a Trace>) -> (Collector, Names) {
-    let mut names = Names::default();
-    let mut units = Units::default();
-    let mut collector = Collector::default();
-    let mut guards = Guards::default();
-    let mut serial = Vec::new();
-    for trace in asked {
-        units.read(traces, trace, &mut names);
-        collector.begin(traces, trace, &units, &mut names);
-        let repeated = retries::find(traces, &units, &mut collector, &mut names);
-        loops::find(traces, &units, &repeated, &mut collector, &mut names);
-        errors::find(traces, &units, &mut collector, &mut names);
-        recursion::find(traces, &units, &mut collector, &mut names);
-        locks::find(traces, trace, &units, &mut collector, &mut names);
-        guards.learn(traces, &units, &mut names);
-        if serial::occurs(&units) {
-            serial.push(trace);
+/// The patterns of a set, and how often every place occurred.
+pub(crate) fn find_and_count(traces: &Traces) -> (Vec<Pattern>, Census) {
+    let mut reading = Reading::of(traces, traces.traces().iter());
+    reading.finish();
+    (reading.patterns(), reading.census())
+}
+
+/// The patterns of a set, how often every place occurred, and how often in another set. Each is read with what both
+/// have taught, so that what is found in one and not in the other is a difference between the two.
+pub(crate) fn find_beside(traces: &Traces, other: &Traces) -> (Vec<Pattern>, Census, Census) {
+    let mut here = Reading::of(traces, traces.traces().iter());
+    let mut there = Reading::of(other, other.traces().iter());
+    here.learn_from(&there);
+    there.learn_from(&here);
+    here.finish();
+    there.finish();
+    (here.patterns(), here.census(), there.census())
+}
+
+/// A set of traces under way through the detectors.
+struct Reading<'a> {
+    traces: &'a Traces,
+    names: Names,
+    units: Units,
+    collector: Collector,
+    guards: Guards,
+    /// Traces that may have serial calls: they are looked at once all guards are known.
+    serial: Vec<&'a Trace>,
+}
+
+impl<'a> Reading<'a> {
+    fn of(traces: &'a Traces, asked: impl Iterator<Item = &'a Trace>) -> Self {
+        let mut names = Names::default();
+        let mut units = Units::default();
+        let mut collector = Collector::default();
+        let mut guards = Guards::default();
+        let mut serial = Vec::new();
+        for trace in asked {
+            units.read(traces, trace, &mut names);
+            collector.begin(traces, trace, &units, &mut names);
+            let repeated = retries::find(traces, &units, &mut collector, &mut names);
+            loops::find(traces, &units, &repeated, &mut collector, &mut names);
+            errors::find(traces, &units, &mut collector, &mut names);
+            recursion::find(traces, &units, &mut collector, &mut names);
+            locks::find(traces, trace, &units, &mut collector, &mut names);
+            guards.learn(traces, &units, &mut names);
+            if serial::occurs(&units) {
+                serial.push(trace);
+            }
+            collector.end(traces);
         }
-        collector.end(traces);
+        Self { traces, names, units, collector, guards, serial }
     }
-    for trace in serial {
-        units.read(traces, trace, &mut names);
-        collector.resume(trace);
-        serial::find(traces, &units, &guards, &mut collector, &mut names);
-        collector.end(traces);
+
+    fn learn_from(&mut self, other: &Reading<'_>) {
+        self.guards.learn_from(&other.guards, (other.traces, &other.names), (self.traces, &self.names));
     }
-    (collector, names)
+
+    fn finish(&mut self) {
+        for trace in std::mem::take(&mut self.serial) {
+            self.units.read(self.traces, trace, &mut self.names);
+            self.collector.resume(trace);
+            serial::find(self.traces, &self.units, &self.guards, &mut self.collector, &mut self.names);
+            self.collector.end(self.traces);
+        }
+    }
+
+    fn patterns(&self) -> Vec<Pattern> {
+        self.collector.patterns(self.traces, &self.names)
+    }
+
+    fn census(&self) -> Census {
+        self.collector.census(self.traces, &self.names)
+    }
 }

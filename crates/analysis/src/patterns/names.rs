@@ -165,6 +165,11 @@ impl Names {
         self.known(texts, text).shape
     }
 
+    /// The shape with a text, if there is one.
+    pub(super) fn find(&self, text: &str) -> Option<Shape> {
+        self.shapes.find(text).map(|text| Shape(text.0))
+    }
+
     /// The text of a shape.
     pub(super) fn text(&self, shape: Shape) -> &str {
         self.shapes.get(Text(shape.0))

@@ -58,6 +58,23 @@ impl Guards {
         }
     }
 
+    /// Takes what another set of traces has taught, where both have the same names.
+    pub(super) fn learn_from(
+        &mut self,
+        other: &Self,
+        (their_traces, their_names): (&Traces, &Names),
+        (own_traces, own_names): (&Traces, &Names),
+    ) {
+        let text = |text: Text| own_traces.texts().find(their_traces.text(text));
+        let shape = |shape: Shape| own_names.find(their_names.text(shape));
+        let call = |(service, within, key): &CallOf| {
+            let (callee, operation, statement) = (text(key.callee)?, shape(key.operation)?, shape(key.statement)?);
+            Some((text(*service)?, shape(*within)?, CallKey { callee, operation, statement }))
+        };
+        self.ends.extend(other.ends.iter().filter_map(call));
+        self.goes_on.extend(other.goes_on.iter().filter_map(call));
+    }
+
     fn guards(&self, within: (Text, Shape), call: &Call) -> bool {
         let key = (within.0, within.1, call.key);
         !self.goes_on.contains(&key) && (call.guards || self.ends.contains(&key))

@@ -9,12 +9,14 @@
 //! set against set ─────▶ blame, hop changes, outliers, ranking ┘                                  └▶ others: `also`
 //! ```
 
+mod alone;
 mod failures;
 mod one;
 mod profile;
 mod set;
 mod telemetry;
 mod usual;
+mod ways;
 mod words;
 mod work;
 
@@ -22,10 +24,10 @@ use serde::Serialize;
 
 pub use crate::edge::Edge;
 
+use crate::Traces;
 use crate::broken::BrokenHop;
 use crate::patterns::Pattern;
 use crate::rank::Suspect;
-use crate::{Traces, critical_path};
 
 pub(crate) use set::Found;
 pub use words::{count, duration, grouped, list, ordinal, share, times};
@@ -205,7 +207,7 @@ pub(crate) fn of_trace(traces: &Traces, of: usize, patterns: &[Pattern], broken:
     let subject = one::Subject::new(traces, of)?;
     let mut found: Vec<Weighed> = patterns.iter().filter_map(|pattern| subject.pattern(pattern)).collect();
     found.extend(broken.iter().filter_map(|hop| subject.broken(hop)));
-    found.extend([subject.failed(), subject.slow(), Some(subject.calm())].into_iter().flatten());
+    found.extend([subject.failed(), subject.slow(), subject.long_way(), Some(subject.calm())].into_iter().flatten());
     let (verdict, also) = first_and_others(found);
     Some(Told { verdict, also, ranking: subject.ranking() })
 }
@@ -220,8 +222,11 @@ type Weighed = (f64, Verdict);
 pub(crate) fn of_set(found: &Found<'_>) -> (Verdict, Vec<Verdict>) {
     let (now, before) = (found.now.traces().len(), found.before.traces().len());
     let mut candidates = found.candidates();
+    if found.is_alone() {
+        candidates.extend(alone::found(found.all));
+        return first_and_others(candidates);
+    }
     candidates.push(match () {
-        () if found.is_alone() => (0.5, alone(found.all)),
         () if now < set::TRACES_MIN || before < set::TRACES_MIN => {
             let (now, before) = (words::count(now as u64, "trace"), words::count(before as u64, "other"));
             let sentence = format!("Too little to say what changed: {now} to look at, and {before} to compare with.");
@@ -239,43 +244,6 @@ pub(crate) fn of_set(found: &Found<'_>) -> (Verdict, Vec<Verdict>) {
         }
     });
     first_and_others(candidates)
-}
-
-/// What can be said of traces with nothing to compare them with: where their time goes.
-fn alone(traces: &Traces) -> Verdict {
-    let count = words::count(traces.traces().len() as u64, "request");
-    let roots: Vec<usize> = traces.traces().iter().filter_map(|trace| traces.main_root(trace)).collect();
-    let totals = critical_path::totals(traces, roots.iter().copied());
-    let sum: f64 = totals.iter().map(|total| total.duration_ns() as f64).sum();
-    let Some(first) = totals.first().filter(|_| sum > 0.0) else {
-        return Verdict::new(
-            Kind::NotEnough,
-            Confidence::Low,
-            format!("Too little to say: {count} without any duration."),
-        );
-    };
-    let (service, operation) = (traces.text(first.service), traces.text(first.operation));
-    let sentence = format!(
-        "Nothing stands out among {count}, and there is no other time to compare them with; most of their time, {}, goes to {operation} in {service}.",
-        words::share(first.duration_ns() as f64 / sum)
-    );
-    let mut verdict = Verdict::new(Kind::Nothing, Confidence::Low, sentence);
-    verdict.evidence = totals
-        .iter()
-        .take(3)
-        .map(|total| Evidence {
-            text: format!(
-                "{}: {}, {} of the time, in {}.",
-                traces.text(total.service),
-                traces.text(total.operation),
-                words::share(total.duration_ns() as f64 / sum),
-                words::count(total.traces, "request")
-            ),
-            filter: Some(filter(traces.text(total.service), Some(traces.text(total.operation)), None)),
-            ..Evidence::default()
-        })
-        .collect();
-    verdict
 }
 
 /// TraceQL that finds spans of a service, with an operation, under a condition.

@@ -5,8 +5,10 @@
 //! more than in the median of the like is its excess; the place with the largest is to blame. The trace is slow if it took
 //! longer than 95 in 100 of its like and noticeably longer than the median; or if one place took much of it that seldom
 //! takes long, whatever its like suffer from elsewhere. Where the like are of two kinds, a fast and a slow one, the fast
-//! ones are what is usual ([`Usual`]). A failure of the root is followed down to where it began. **Edge cases.** With fewer than [`LIKE_MIN`] others nothing is called slow: the largest share is named,
-//! and that there is nothing to compare with. A trace without its root is told by the largest piece there is.
+//! ones are what is usual ([`Usual`]). A failure of the root is followed down to where it began. **Edge cases.** With fewer
+//! than [`LIKE_MIN`] others nothing is called slow, but for a way between two services that takes much longer than the
+//! trace's other ways ([`ways`]): the largest share is named, and that there is nothing to compare with. A trace without
+//! its root is told by the largest piece there is.
 //! **Complexity.** Linear in spans of the trace and its like.
 
 use crate::broken::{BrokenHop, Cause};
@@ -17,7 +19,7 @@ use crate::{Trace, Traces};
 
 use super::profile::{Place, Profile, Spent, depth};
 use super::usual::{LIKE_MIN, Usual};
-use super::{Confidence, Direction, Edge, Evidence, Kind, Verdict, Weighed, set, telemetry, words};
+use super::{Confidence, Evidence, Kind, Verdict, Weighed, set, telemetry, ways, words};
 
 /// A trace is slow if it took this much longer than the median of its like …
 const SLOW_FACTOR: f64 = 1.2;
@@ -175,7 +177,7 @@ impl<'a> Subject<'a> {
         verdict.evidence.push(self.evidence(
             format!(
                 "{}: {} here; {} in the median of {like} like this one, {} at most.",
-                self.name(place),
+                place.name(self.traces),
                 words::duration(spent.ns as f64),
                 words::duration(usual.median_ns),
                 words::duration(usual.most_ns as f64)
@@ -185,7 +187,7 @@ impl<'a> Subject<'a> {
         for here in self.places.iter().skip(1).take(3).filter(|next| next.more_ns() > whole_ns * 0.1) {
             let text = format!(
                 "{}: {}, {} more than usual.",
-                self.name(&here.place),
+                here.place.name(self.traces),
                 words::duration(here.spent.ns as f64),
                 words::duration(here.more_ns())
             );
@@ -219,13 +221,44 @@ impl<'a> Subject<'a> {
         Some((2.0, verdict))
     }
 
+    /// A way between two services that takes much longer than the others of this trace, where there is nothing to
+    /// compare the trace with.
+    pub fn long_way(&self) -> Option<Weighed> {
+        let (way, others_ns) = ways::long(self.places.iter().map(|here| (here.place, here.spent.ns)))?;
+        let here = self.places.iter().find(|here| here.place == way)?;
+        let share = here.spent.ns as f64 / self.total_ns().max(1.0);
+        if self.usual.is_known() || share < ways::SHARE_MIN {
+            return None;
+        }
+        let sentence = format!(
+            "{}, {} of the {} of this request, where nine in ten of its other ways take {} at most; {}.",
+            self.sentence(&way, &here.spent),
+            words::share(share),
+            words::duration(self.total_ns()),
+            words::duration(others_ns as f64),
+            self.too_few()
+        );
+        let mut verdict = self.blamed(&way, &here.spent, Confidence::Low, sentence);
+        verdict.evidence.push(self.evidence(format!("{}.", way.name(self.traces)), here.spent.span));
+        Some((0.5 + share, verdict))
+    }
+
+    /// How many others are known, where that is too few.
+    fn too_few(&self) -> String {
+        match self.usual.count {
+            0 => "no other request like this one is known".to_owned(),
+            1 => "only one other request like this one is known".to_owned(),
+            others => format!("only {others} other requests like this one are known"),
+        }
+    }
+
     /// What can be said when nothing stands out, or there is nothing to compare with.
     pub fn calm(&self) -> Weighed {
         let total = words::duration(self.total_ns());
         let largest = self.profile.places.iter().max_by_key(|(place, spent)| (spent.ns, std::cmp::Reverse(**place)));
         let largest = largest.map(|(place, spent)| {
             let share = words::share(spent.ns as f64 / self.total_ns().max(1.0));
-            (format!("{share} of it went to {}", self.name(place)), spent.span)
+            (format!("{share} of it went to {}", place.name(self.traces)), spent.span)
         });
         let most = largest.as_ref().map_or(String::new(), |(text, _)| format!("; {text}"));
         let mut verdict = match self.usual {
@@ -237,12 +270,8 @@ impl<'a> Subject<'a> {
                 );
                 Verdict::new(Kind::Nothing, Confidence::Medium, sentence)
             }
-            usual => {
-                let known = match usual.count {
-                    0 => "no other request like this one is known".to_owned(),
-                    1 => "only one other request like this one is known".to_owned(),
-                    others => format!("only {others} other requests like this one are known"),
-                };
+            _ => {
+                let known = self.too_few();
                 let sentence = format!("Too little to say whether {total} are unusual: {known}{most}.");
                 Verdict::new(Kind::NotEnough, Confidence::Low, sentence)
             }
@@ -298,12 +327,12 @@ impl<'a> Subject<'a> {
             let text = if whole_ns.is_some() {
                 format!(
                     "{}: {}, {} usually",
-                    self.name(place),
+                    place.name(self.traces),
                     words::duration(spent.ns as f64),
                     words::duration(usual.median_ns)
                 )
             } else {
-                format!("{}: {} of the critical path", self.name(place), words::duration(spent.ns as f64))
+                format!("{}: {} of the critical path", place.name(self.traces), words::duration(spent.ns as f64))
             };
             let evidence = rank::Evidence {
                 kind,
@@ -383,45 +412,10 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// A place as a noun.
-    fn name(&self, place: &Place) -> String {
-        match place {
-            Place::Work { service, operation, .. } => {
-                format!("{}: {}", self.traces.text(*service), self.traces.text(*operation))
-            }
-            Place::Wait { service, operation, peer, .. } => match self.traces.text(*peer) {
-                peer if peer.is_empty() || peer == self.traces.text(*service) => {
-                    format!("{}: {}", self.traces.text(*service), self.traces.text(*operation))
-                }
-                peer => {
-                    format!("{}: {} (waiting for {peer})", self.traces.text(*service), self.traces.text(*operation))
-                }
-            },
-            Place::Hop { caller, callee, back: false } => {
-                format!("the way from {} to {}", self.traces.text(*caller), self.traces.text(*callee))
-            }
-            Place::Hop { caller, callee, back: true } => {
-                format!("the way back from {} to {}", self.traces.text(*callee), self.traces.text(*caller))
-            }
-        }
-    }
-
     /// A verdict that blames a place.
     fn blamed(&self, place: &Place, spent: &Spent, confidence: Confidence, sentence: String) -> Verdict {
         let mut verdict = Verdict::new(Kind::SlowOperation, confidence, sentence);
-        verdict.depth = Some(depth(self.traces, spent.span));
-        match place {
-            Place::Work { service, operation, statement } | Place::Wait { service, operation, statement, .. } => {
-                verdict.service = Some(self.text(*service));
-                verdict.operation = Some(self.text(*operation));
-                verdict.statement = (!statement.is_empty()).then(|| self.text(*statement));
-            }
-            Place::Hop { caller, callee, back } => {
-                verdict.kind = Kind::Network;
-                verdict.edge = Some(Edge { caller: self.text(*caller), callee: self.text(*callee) });
-                verdict.direction = Some(if *back { Direction::Response } else { Direction::Request });
-            }
-        }
+        place.blame(self.traces, spent.span, &mut verdict);
         verdict
     }
 }

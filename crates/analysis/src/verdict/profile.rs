@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::{Direction, Edge, Kind, Verdict};
 use crate::critical_path::{Segment, SegmentKind, Walker};
 use crate::{Text, Traces};
 
@@ -39,6 +40,47 @@ pub(super) enum Place {
         /// With which statement.
         statement: Text,
     },
+}
+
+impl Place {
+    /// The place as a noun.
+    pub fn name(&self, traces: &Traces) -> String {
+        let of = |service: Text, operation: Text| format!("{}: {}", traces.text(service), traces.text(operation));
+        match *self {
+            Place::Work { service, operation, .. } => of(service, operation),
+            Place::Wait { service, operation, peer, .. } if peer.is_empty() || peer == service => {
+                of(service, operation)
+            }
+            Place::Wait { service, operation, peer, .. } => {
+                format!("{} (waiting for {})", of(service, operation), traces.text(peer))
+            }
+            Place::Hop { caller, callee, back: false } => {
+                format!("the way from {} to {}", traces.text(caller), traces.text(callee))
+            }
+            Place::Hop { caller, callee, back: true } => {
+                format!("the way back from {} to {}", traces.text(callee), traces.text(caller))
+            }
+        }
+    }
+
+    /// Names the place in a verdict; a span there says how deep it is.
+    pub fn blame(&self, traces: &Traces, span: usize, verdict: &mut Verdict) {
+        let text = |text| traces.text(text).to_owned();
+        verdict.depth = Some(depth(traces, span));
+        match *self {
+            Place::Work { service, operation, statement } | Place::Wait { service, operation, statement, .. } => {
+                verdict.kind = Kind::SlowOperation;
+                verdict.service = Some(text(service));
+                verdict.operation = Some(text(operation));
+                verdict.statement = (!statement.is_empty()).then(|| text(statement));
+            }
+            Place::Hop { caller, callee, back } => {
+                verdict.kind = Kind::Network;
+                verdict.edge = Some(Edge { caller: text(caller), callee: text(callee) });
+                verdict.direction = Some(if back { Direction::Response } else { Direction::Request });
+            }
+        }
+    }
 }
 
 /// What a trace spent at a place.

@@ -19,6 +19,10 @@ const OFFSET_NS_MIN: u64 = 1_000_000;
 const NEW: f64 = 1.15;
 const OLD: f64 = 0.2;
 
+/// With nothing to compare with, a clock that is off by this many nanoseconds weighs so much.
+const ALONE_NS_MIN: u64 = 10_000_000;
+const ALONE: f64 = 0.55;
+
 /// Hops that lose calls; one verdict for all that somebody loses for the same cause.
 pub(super) fn broken(found: &Found<'_>) -> Vec<Weighed> {
     let mut groups: BTreeMap<(Cause, &str), Vec<&BrokenHop>> = BTreeMap::new();
@@ -113,8 +117,14 @@ pub(super) fn clocks(found: &Found<'_>) -> Vec<Weighed> {
         if row.offset_ns.unsigned_abs() < OFFSET_NS_MIN {
             return None;
         }
-        let is_new = found.clocks_before.is_some() && moved_ns >= OFFSET_NS_MIN.max(row.uncertainty_ns.unwrap_or(0));
-        Some((if is_new { NEW } else { OLD }, of_clock(row)))
+        let has_moved = moved_ns >= OFFSET_NS_MIN.max(row.uncertainty_ns.unwrap_or(0));
+        let weight = match found.is_alone() {
+            true if row.offset_ns.unsigned_abs() >= ALONE_NS_MIN => ALONE,
+            true => OLD,
+            false if has_moved => NEW,
+            false => OLD,
+        };
+        Some((weight, of_clock(row)))
     });
     weighed.collect()
 }

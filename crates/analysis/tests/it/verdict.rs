@@ -178,6 +178,55 @@ fn only_what_did_not_occur_before_is_called_new() {
     }
 }
 
+/// A request that passes from each of eight services to the next, a millisecond each way; one of the ways may take long,
+/// or the work of the last.
+fn chain(story: &mut Story, (way_there, way_back, work): (u64, u64, u64)) {
+    let names = ["edge", "shop", "cart", "stock", "price", "tax", "rates", "ledger"];
+    let (mut below, mut start, mut end) = (None, 0, 100 + way_there + way_back + work);
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
+            let client = story.span((below, CLIENT, names[at - 1], "GET"), (start, end));
+            let (there, back) = if at == 5 { (1 + way_there, 1 + way_back) } else { (1, 1) };
+            (below, start, end) = (client, start + there, end - back);
+        }
+        below = story.span((below, SERVER, name, &format!("GET /{name}")), (start, end));
+        (start, end) = (start + 2, end - 2);
+    }
+    story.end();
+}
+
+#[test]
+fn with_nothing_to_compare_with_a_long_way_and_most_of_the_work_are_named() {
+    let (price, tax) = ("price", "tax");
+    for count in [1, 40] {
+        let said = |what: (u64, u64, u64)| {
+            let mut story = Story::new();
+            (0..count).for_each(|_| chain(&mut story, what));
+            let traces = story.traces();
+            if count == 1 {
+                explain::trace(&traces, 0, None).unwrap().verdict
+            } else {
+                explain::set(&traces, None).verdict
+            }
+        };
+        for (what, direction) in [((300, 0, 0), Direction::Request), ((0, 300, 0), Direction::Response)] {
+            let verdict = said(what);
+            assert_eq!((verdict.kind, verdict.direction), (Kind::Network, Some(direction)), "{}", verdict.sentence);
+            assert_eq!(edge(&verdict), Some((price, tax)));
+            assert!(verdict.confidence < Confidence::High, "there is nothing to compare with");
+        }
+        let (slow, calm) = (said((0, 0, 900)), said((0, 0, 0)));
+        if count == 1 {
+            assert_eq!((slow.kind, calm.kind), (Kind::NotEnough, Kind::NotEnough), "{}", slow.sentence);
+        } else {
+            assert_eq!((slow.kind, slow.confidence), (Kind::SlowOperation, Confidence::Low), "{}", slow.sentence);
+            assert!(slow.sentence.contains("cannot be told"), "{}", slow.sentence);
+            assert_eq!(calm.kind, Kind::Nothing, "{}", calm.sentence);
+        }
+        assert!(slow.sentence.contains("ledger"), "{}", slow.sentence);
+    }
+}
+
 /// Two halves of the same fault-free time.
 #[test]
 fn a_fault_free_time_has_nothing_that_stands_out_for_sure() {
