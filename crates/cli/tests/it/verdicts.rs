@@ -67,14 +67,17 @@ fn differences(verdict: &Value, expected: &Expected) -> Vec<String> {
     differences
 }
 
-/// The verdict of one trace that the fault's own query finds.
-fn of_one_trace(url: &str, fault: &Fault, window: Window) -> Value {
+/// The verdicts of single traces that the fault's own query finds.
+fn of_single_traces(url: &str, fault: &Fault, window: Window) -> Vec<Value> {
     let [since, until] = [window.0, window.1].map(|moment| moment.to_string());
     let found = ["query", fault.query, "--server", url, "--json", "--since", &since, "--until", &until, "--limit", "5"];
     let found: Value = serde_json::from_str(&stdout(&run(&found))).expect("an answer is JSON");
-    let id = found["traces"][0]["traceId"].as_str().expect("the fault shows in a trace").to_owned();
-    let answer = run(&["explain", &id, "--server", url, "--format", "json"]);
-    serde_json::from_str::<Value>(&stdout(&answer)).expect("an explanation is JSON")["verdict"].clone()
+    let ids = found["traces"].as_array().expect("traces are a list").iter().map(|trace| trace["traceId"].as_str());
+    ids.map(|id| {
+        let answer = run(&["explain", id.expect("a trace has an id"), "--server", url, "--format", "json"]);
+        serde_json::from_str::<Value>(&stdout(&answer)).expect("an explanation is JSON")["verdict"].clone()
+    })
+    .collect()
 }
 
 /// One shop, and these faults one after the other.
@@ -89,7 +92,7 @@ fn each_leads_to_its_verdict(faults: &[Fault]) {
     let healthy = watch(HEALTHY);
     let mut wrong = Vec::new();
     let mut say = |name: &str, verdict: &Value, differences: Vec<String>| {
-        println!("{name:<22} {} {}", verdict["confidence"], verdict["sentence"]);
+        println!("{name:<34} {} {}", verdict["confidence"], verdict["sentence"]);
         wrong.extend(differences.into_iter().map(|difference| format!("{name}: {difference}\n  in {verdict}")));
     };
     for fault in faults {
@@ -100,8 +103,16 @@ fn each_leads_to_its_verdict(faults: &[Fault]) {
         let verdict = explain(&url, window, healthy)["verdict"].clone();
         say(fault.name, &verdict, differences(&verdict, &fault.expected));
         if matches!(fault.name, "slow-query" | "congestion-request" | "congestion-response") {
-            let verdict = of_one_trace(&url, fault, window);
-            say(&format!("{}, one trace", fault.name), &verdict, differences(&verdict, &fault.expected));
+            // One request may be slow for another reason as well, such as a payment that took long that time.
+            let verdicts = of_single_traces(&url, fault, window);
+            let (right, wrong): (Vec<&Value>, Vec<&Value>) =
+                verdicts.iter().partition(|verdict| differences(verdict, &fault.expected).is_empty());
+            let (verdict, found) = match (right.first(), wrong.first()) {
+                (Some(verdict), _) if right.len() > wrong.len() => (*verdict, Vec::new()),
+                (_, Some(verdict)) => (*verdict, differences(verdict, &fault.expected)),
+                _ => panic!("{}: the fault shows in no trace", fault.name),
+            };
+            say(&format!("{}, {} of {} traces", fault.name, right.len(), verdicts.len()), verdict, found);
         }
     }
     std::thread::sleep(SETTLE);
