@@ -128,7 +128,7 @@ fn mixture(of_callee: &[(u32, bool)]) -> (usize, usize, f64) {
     (several, mixed, by_chance)
 }
 
-fn change(calls: &[Seen]) -> Option<Change> {
+pub(super) fn change(calls: &[Seen]) -> Option<Change> {
     let sequence: Vec<bool> = calls.iter().map(|call| call.lost).collect();
     let (at, ratio) = stats::change(&sequence)?;
     if ratio < CHANGE_MIN {
@@ -139,10 +139,10 @@ fn change(calls: &[Seen]) -> Option<Change> {
 }
 
 /// What a sampler reads from a trace id, and its name.
-type Randomness = (&'static str, fn(&TraceId) -> u64);
+pub(super) type Randomness = (&'static str, fn(&TraceId) -> u64);
 
 /// The randomness that samplers of the field compare with a threshold.
-const SAMPLERS: [Randomness; 4] = [
+pub(super) const SAMPLERS: [Randomness; 4] = [
     ("the last 56 bits of the trace id (W3C Trace Context level 2, OpenTelemetry)", |id| low(id) & ((1 << 56) - 1)),
     ("the last 63 bits of the trace id (Jaeger, OpenTelemetry SDKs)", |id| low(id) & (u64::MAX >> 1)),
     ("the first 64 bits of the trace id", |id| high(id)),
@@ -176,7 +176,7 @@ fn threshold(state: &str) -> Option<u64> {
     Some(value << (4 * (14 - digits.len())))
 }
 
-fn threshold_rises(traces: &Traces, kept: &[&Seen]) -> bool {
+pub(super) fn threshold_rises(traces: &Traces, kept: &[&Seen]) -> bool {
     let state = |span: u32| threshold(traces.text(traces.spans()[span as usize].trace_state));
     let answered = kept.iter().filter(|call| call.span != NO_SPAN && call.child != NO_SPAN);
     let pairs = answered.filter_map(|call| Some((state(call.span).unwrap_or(0), state(call.child)?)));

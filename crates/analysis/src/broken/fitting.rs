@@ -1,5 +1,9 @@
 //! Which traces that begin in the middle are tried for which calls without an answer.
 
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+
 use crate::traces::{NO_SPAN, Span, Text, Traces};
 
 use super::fragments::{self, Hole, MESSAGE_LAG_NS, Stray};
@@ -26,6 +30,7 @@ pub(super) struct Fitting<'a> {
 }
 
 /// Traces that begin with a service, sorted by start.
+#[derive(Clone)]
 struct Strays {
     service: Text,
     /// They take messages.
@@ -38,6 +43,9 @@ const SITES_MAX: usize = 4;
 
 /// Of a site that never has an answer, this share of calls must have a fragment: nothing else speaks for it.
 const ALL_OF: f64 = 0.6;
+
+/// Work without recorded calls may have many: this share of the traces must lie within it.
+const SOME_OF: f64 = 0.2;
 
 /// What a call may always take longer than what answers it.
 const SLACK_MIN_NS: u64 = 5_000_000;
@@ -64,15 +72,22 @@ impl<'a> Fitting<'a> {
                 _ => {}
             }
         }
-        for strays in self.strays() {
-            match expecting.get(&(strays.service, strays.consume)).filter(|gaps| gaps.len() >= self.lost_min) {
-                Some(gaps) => {
-                    if let Some(certainty) = self.lay(known, gaps, &strays) {
-                        certain.insert(Callee::Service(strays.service), certainty);
-                    }
-                }
-                None if !open.is_empty() => self.fit_open(known, &open, &strays, &mut certain),
-                None => {}
+        let unrecorded = |gap: &usize| self.survey.sites[self.site(*gap) as usize].unrecorded;
+        let open_work: Vec<usize> = open.iter().copied().filter(unrecorded).collect();
+        for mut strays in self.strays() {
+            let expecting = expecting.get(&(strays.service, strays.consume));
+            let Some(gaps) = expecting.filter(|gaps| gaps.len() >= self.lost_min) else {
+                self.fit_open(known, &open, &strays, &mut certain);
+                continue;
+            };
+            if let Some(certainty) = self.lay(known, gaps, &strays) {
+                certain.insert(Callee::Service(strays.service), certainty);
+                let laid: HashSet<u32, RandomState> = gaps.iter().map(|gap| known.fragment[*gap]).collect();
+                strays.pieces.retain(|piece| !laid.contains(&piece.trace));
+            }
+            // Somebody else may call it, and never with the context.
+            if strays.pieces.len() >= self.lost_min {
+                self.fit_open(known, &open_work, &strays, &mut certain);
             }
         }
         certain
@@ -96,6 +111,9 @@ impl<'a> Fitting<'a> {
 
     /// Tries gaps of which nothing is known but that they are there.
     fn fit_open(&self, known: &mut Known, open: &[usize], strays: &Strays, certain: &mut Map<Callee, Certainty>) {
+        if open.is_empty() {
+            return;
+        }
         let first = self.span(&strays.pieces[0]);
         let may = |gap: &&usize| {
             let call = self.call(**gap);
@@ -112,13 +130,22 @@ impl<'a> Fitting<'a> {
         }
         let mut sites: Vec<(usize, u32)> = sites.into_iter().map(|(site, pairs)| (pairs, site)).collect();
         sites.sort_by_key(|(pairs, site)| (usize::MAX - pairs, *site));
+        let mut left = strays.clone();
         for (_, site) in sites.into_iter().take(SITES_MAX).filter(|(pairs, _)| *pairs >= self.lost_min) {
             let gaps: Vec<usize> = candidates.iter().filter(|gap| self.site(**gap) == site).copied().collect();
-            let Some(certainty) = self.lay(known, &gaps, strays) else { continue };
-            let laid = gaps.iter().filter(|gap| known.fragment[**gap] != NO_SPAN).count() as f64 * certainty.share;
-            if certainty.by_number && !strays.consume || laid < ALL_OF * gaps.len() as f64 {
+            let Some(certainty) = self.lay(known, &gaps, &left) else { continue };
+            let laid: Vec<u32> =
+                gaps.iter().map(|gap| known.fragment[*gap]).filter(|fragment| *fragment != NO_SPAN).collect();
+            let unrecorded = self.survey.sites[site as usize].unrecorded;
+            let least = if unrecorded { SOME_OF * strays.pieces.len() as f64 } else { ALL_OF * gaps.len() as f64 };
+            if certainty.by_number && (!strays.consume || unrecorded) || laid.len() as f64 * certainty.share < least {
                 gaps.iter().for_each(|gap| known.fragment[*gap] = NO_SPAN);
                 continue;
+            }
+            if unrecorded {
+                // What lies within some work lies within all work above that: it belongs to one of them.
+                let laid: HashSet<u32, RandomState> = laid.into_iter().collect();
+                left.pieces.retain(|piece| !laid.contains(&piece.trace));
             }
             // The same operation on both sides: the name is another one for the same service.
             let same = self.call(gaps[0]).operation == first.operation;
@@ -126,8 +153,10 @@ impl<'a> Fitting<'a> {
                 Expected::Unseen(peer) if !same => Callee::Unseen(peer),
                 _ => Callee::Service(strays.service),
             };
-            gaps.iter().for_each(|gap| known.callee[*gap] = Some(callee));
-            certain.insert(callee, certainty);
+            // Of work without recorded calls only what a trace lies within is known to call.
+            let called = gaps.iter().filter(|gap| !unrecorded || known.fragment[**gap] != NO_SPAN);
+            called.for_each(|gap| known.callee[*gap] = Some(callee));
+            certain.entry(callee).or_insert(certainty);
         }
     }
 
@@ -153,18 +182,22 @@ impl<'a> Fitting<'a> {
         order.sort_by_key(|gap| (self.call(*gap).start_ns, *gap));
         let overhead_ns = self.overheads_ns.get(&strays.service).copied().unwrap_or(0);
         let hole = |gap: &usize| {
-            let call = self.call(*gap);
+            let (call, span) = (self.call(*gap), self.survey.calls[self.gaps[*gap].call as usize].span);
             if call.is_producer() {
                 let end_ns = call.start_ns.saturating_add(MESSAGE_LAG_NS);
-                return Hole { start_ns: call.start_ns, end_ns, slack_ns: None };
+                return Hole { start_ns: call.start_ns, end_ns, slack_ns: None, span };
+            }
+            // Work takes longer than any one of its calls.
+            if self.survey.sites[self.site(*gap) as usize].unrecorded {
+                return Hole { start_ns: call.start_ns, end_ns: call.end_ns, slack_ns: None, span };
             }
             let usual = if overhead_ns > 0 { 2 * overhead_ns } else { call.duration_ns() / 2 };
-            Hole { start_ns: call.start_ns, end_ns: call.end_ns, slack_ns: Some(usual.max(SLACK_MIN_NS)) }
+            Hole { start_ns: call.start_ns, end_ns: call.end_ns, slack_ns: Some(usual.max(SLACK_MIN_NS)), span }
         };
         let stray = |piece: &Piece| {
             let span = self.span(piece);
             let end_ns = if strays.consume { span.start_ns } else { span.end_ns };
-            Stray { start_ns: span.start_ns, end_ns }
+            Stray { start_ns: span.start_ns, end_ns, spans: (piece.span, piece.span + 1 + span.descendants) }
         };
         let holes: Vec<Hole> = order.iter().map(hole).collect();
         let strays: Vec<Stray> = strays.pieces.iter().map(stray).collect();

@@ -15,6 +15,8 @@ pub(super) struct Hole {
     pub end_ns: u64,
     /// By how much it may be longer than what fits it; `None` where the caller does not wait.
     pub slack_ns: Option<u64>,
+    /// The span, by its number.
+    pub span: u32,
 }
 
 /// A trace that begins in the middle. Of one that took a message only the start counts: it ends where it starts.
@@ -22,6 +24,8 @@ pub(super) struct Hole {
 pub(super) struct Stray {
     pub start_ns: u64,
     pub end_ns: u64,
+    /// Numbers of its first span and of the one after its last: what it called itself is not what called it.
+    pub spans: (u32, u32),
 }
 
 /// What was found to belong together.
@@ -78,7 +82,7 @@ pub(super) fn fit(holes: &[Hole], strays: &[Stray], clocks_ns: u64) -> Fit {
 fn turned(strays: &[Stray], from_ns: u64, window_ns: u64, by_ns: u64) -> Vec<Stray> {
     let turn = |stray: &Stray| {
         let start_ns = from_ns + (stray.start_ns - from_ns + by_ns) % window_ns.max(1);
-        Stray { start_ns, end_ns: start_ns + (stray.end_ns - stray.start_ns) }
+        Stray { start_ns, end_ns: start_ns + (stray.end_ns - stray.start_ns), ..*stray }
     };
     let mut turned: Vec<Stray> = strays.iter().map(turn).collect();
     turned.sort_by_key(|stray| stray.start_ns);
@@ -100,7 +104,8 @@ pub(super) fn pair(holes: &[Hole], strays: &[Stray], clocks_ns: u64) -> Vec<(usi
         }
         let fits = |hole: &Hole| {
             let longer = (hole.end_ns - hole.start_ns).saturating_sub(stray.end_ns - stray.start_ns);
-            hole.slack_ns.is_none_or(|slack| longer <= slack)
+            let own = (stray.spans.0..stray.spans.1).contains(&hole.span);
+            !own && hole.slack_ns.is_none_or(|slack| longer <= slack)
         };
         let from = (end.saturating_sub(clocks_ns), 0);
         let found = open.range(from..).map(|(key, ())| *key).take(LOOKED_AT_MAX).find(|(_, hole)| fits(&holes[*hole]));
@@ -122,7 +127,7 @@ mod tests {
     fn every(step_ns: u64, count: u64, length_ns: u64) -> Vec<Hole> {
         let hole = |number: u64| {
             let start_ns = 1_000_000_000 + number * step_ns + number * number % 977 * 100_000;
-            Hole { start_ns, end_ns: start_ns + length_ns, slack_ns: Some(5_000_000) }
+            Hole { start_ns, end_ns: start_ns + length_ns, slack_ns: Some(5_000_000), span: 0 }
         };
         let mut holes: Vec<Hole> = (0..count).map(hole).collect();
         holes.sort_by_key(|hole| hole.start_ns);
@@ -130,7 +135,8 @@ mod tests {
     }
 
     fn within(holes: &[Hole]) -> Vec<Stray> {
-        let stray = |hole: &Hole| Stray { start_ns: hole.start_ns + 500_000, end_ns: hole.end_ns - 700_000 };
+        let stray =
+            |hole: &Hole| Stray { start_ns: hole.start_ns + 500_000, end_ns: hole.end_ns - 700_000, spans: (1, 1) };
         holes.iter().map(stray).collect()
     }
 
@@ -146,7 +152,7 @@ mod tests {
         let holes = every(40_000_000, 200, 20_000_000);
         let strays: Vec<Stray> = every(38_700_000, 200, 12_000_000)
             .iter()
-            .map(|hole| Stray { start_ns: hole.start_ns + 11_000_000, end_ns: hole.end_ns + 11_000_000 })
+            .map(|hole| Stray { start_ns: hole.start_ns + 11_000_000, end_ns: hole.end_ns + 11_000_000, spans: (1, 1) })
             .collect();
         let fit = fit(&holes, &strays, 1_000_000);
         assert!(fit.true_pairs < 20.0, "{fit:?}");

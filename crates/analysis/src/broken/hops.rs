@@ -30,6 +30,9 @@ pub(super) struct Hop {
     /// Lost calls that have a trace of their own elsewhere, beyond chance.
     pub fragments: f64,
     pub by_number: bool,
+    /// Nothing but that there is no answer speaks for its being lost: nobody recorded the calls, and they may not always be
+    /// made.
+    pub doubtful: bool,
 }
 
 /// What was found out about each gap.
@@ -75,13 +78,19 @@ fn take_up_orphaned(survey: &Survey, gaps: &[Gap], known: &mut Known, lost_min: 
     for (gap, orphan) in gaps.iter().zip(&known.orphan) {
         *with_orphans.entry(survey.calls[gap.call as usize].site).or_default() += usize::from(*orphan != NO_SPAN);
     }
-    for (gap, callee) in gaps.iter().zip(&mut known.callee) {
-        let site = survey.calls[gap.call as usize].site;
-        let orphans = with_orphans.get(&site).copied().unwrap_or(0);
-        let calls = survey.sites[site as usize].calls;
-        if callee.is_none() && orphans >= lost_min && orphans as f64 >= TAKEN_UP * f64::from(calls) {
-            let peer = survey.sites[site as usize].peer;
-            *callee = Some(if peer.is_empty() { Callee::Unknown } else { Callee::Unseen(peer) });
+    for (number, gap) in gaps.iter().enumerate() {
+        let number_of_site = survey.calls[gap.call as usize].site;
+        let orphans = with_orphans.get(&number_of_site).copied().unwrap_or(0);
+        let site = &survey.sites[number_of_site as usize];
+        // Work without recorded calls may have many: what hangs below one of them says nothing of the others.
+        let speaks = if site.unrecorded {
+            known.orphan[number] != NO_SPAN
+        } else {
+            orphans as f64 >= TAKEN_UP * f64::from(site.calls)
+        };
+        if known.callee[number].is_none() && orphans >= lost_min && speaks {
+            let peer = site.peer;
+            known.callee[number] = Some(if peer.is_empty() { Callee::Unknown } else { Callee::Unseen(peer) });
         }
     }
 }
@@ -123,6 +132,7 @@ fn collect(
         });
         let (hop, span) = (&mut hops[number], &traces.spans()[call.span as usize]);
         let of = |what: &[u32]| gap.map_or(NO_SPAN, |gap| what[gap]);
+        hop.doubtful |= gap.is_some() && survey.sites[call.site as usize].unrecorded;
         hop.calls.push(Seen {
             end_ns: span.end_ns,
             trace: call.trace,
@@ -136,6 +146,13 @@ fn collect(
             super::survey::count(&mut hop.operations, span.operation);
         }
     }
+    for hop in hops.iter_mut().filter(|hop| hop.doubtful) {
+        let speaks = |call: &Seen| !call.lost || call.orphan != NO_SPAN || call.fragment != NO_SPAN;
+        if hop.calls.iter().filter(|call| call.lost && speaks(call)).count() >= lost_min {
+            hop.calls.retain(speaks);
+            hop.doubtful = false;
+        }
+    }
     for hop in &mut hops {
         let certainty = certain.get(&hop.callee).copied().unwrap_or_default();
         let pairs = hop.calls.iter().filter(|call| call.fragment != NO_SPAN).count();
@@ -147,7 +164,15 @@ fn collect(
 
 impl Hop {
     fn new(caller: Text, callee: Callee) -> Self {
-        Self { caller, callee, calls: Vec::new(), operations: Vec::new(), fragments: 0.0, by_number: false }
+        Self {
+            caller,
+            callee,
+            calls: Vec::new(),
+            operations: Vec::new(),
+            fragments: 0.0,
+            by_number: false,
+            doubtful: false,
+        }
     }
 
     /// The callee, where orphans say that its spans are missing.

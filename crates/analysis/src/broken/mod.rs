@@ -16,7 +16,7 @@
 //!
 //! **Algorithm.** 1. One pass learns, for each place that calls leave from (service, operation, peer; where no peer is
 //! named, also the operation above and the how many-th call), who answers, and for each operation who calls it
-//! (`survey`). 2. A call without error and without answer is a gap if its place has answers, if others that name the same
+//! (`survey`); where services record no calls, their work stands for these (`unrecorded`, `doubt`). 2. A call without error and without answer is a gap if its place has answers, if others that name the same
 //! peer have, or if the peer or operation is that of a known service; a call much faster than any that was answered never
 //! left the process (`gaps`). Databases and addresses outside never answer and are left alone. 3. Orphans are laid into
 //! the gap of their trace that they lie within, by who usually calls them (`orphans`). 4. Traces that begin with a server
@@ -38,6 +38,7 @@
 //! **Complexity.** O(n log n) in spans; the pass over the spans is most of it.
 
 mod cause;
+mod doubt;
 mod evidence;
 mod fitting;
 mod fragments;
@@ -47,6 +48,7 @@ mod orphans;
 mod report;
 mod stats;
 mod survey;
+mod unrecorded;
 
 use serde::Serialize;
 

@@ -144,6 +144,12 @@ fn rank(
     let call = &survey.calls[gap.call as usize];
     let (outer, inner) = (&traces.spans()[call.span as usize], &traces.spans()[orphan.span as usize]);
     let message = inner.is_consumer();
+    let unrecorded = survey.sites[call.site as usize].unrecorded;
+    // Work waits for what it asks; and what is below it does not stand above it.
+    let below = (orphan.span..=orphan.span + inner.descendants).contains(&call.span);
+    if unrecorded && (message || below || inner.end_ns > outer.end_ns.saturating_add(survey.clocks_ns)) {
+        return None;
+    }
     if !outer.is_producer() && !message && inner.start_ns > outer.end_ns.saturating_add(survey.clocks_ns) {
         return None;
     }

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use crate::traces::{NO_SPAN, Text, Traces};
 
 use super::cause::{self, Setting};
+use super::doubt;
 use super::evidence::{self, Culprit, Seen};
 use super::hops::{Callee, Hop};
 use super::stats::{STRICT_Z, wilson};
@@ -22,7 +23,8 @@ struct Broken {
     late: bool,
 }
 
-pub(super) fn write(traces: &Traces, survey: &Survey, hops: Vec<Hop>, options: &Options) -> Vec<BrokenHop> {
+pub(super) fn write(traces: &Traces, survey: &Survey, mut hops: Vec<Hop>, options: &Options) -> Vec<BrokenHop> {
+    doubt::resolve(traces, survey, &mut hops);
     let broken = select(survey, hops, options);
     if broken.is_empty() {
         return Vec::new();

@@ -18,6 +18,19 @@ pub(super) fn wilson(hits: usize, total: usize, z: f64) -> Interval {
     Interval { low: ((centre - spread) / scale).max(0.0), high: ((centre + spread) / scale).min(1.0) }
 }
 
+/// Of a sequence that begins or ends with lost ones, how many these are, and the logarithm of the chance that so many
+/// stand there by accident: a draw without replacement. The end with the smaller chance counts; negative for the beginning.
+pub(super) fn run(sequence: &[bool]) -> (i64, f64) {
+    let lost = sequence.iter().filter(|lost| **lost).count();
+    let end = |run: usize| {
+        let chance = |drawn: usize| ((lost - drawn) as f64 / (sequence.len() - drawn) as f64).ln();
+        (0..run).map(chance).sum::<f64>()
+    };
+    let first = sequence.iter().take_while(|lost| **lost).count();
+    let last = sequence.iter().rev().take_while(|lost| **lost).count();
+    if last >= first { (last as i64, end(last)) } else { (-(first as i64), end(first)) }
+}
+
 /// How far apart two groups lie on a scale: the chance that one of the first is above one of the second, and how many
 /// standard errors that is from one half (Mann and Whitney, 1947). `None` where a group is empty.
 pub(super) fn ranks(values: &mut [(u64, bool)]) -> Option<(f64, f64)> {

@@ -7,6 +7,8 @@ use tracewell_model::{SpanId, TraceId};
 
 use crate::traces::{NO_SPAN, Span, Text, Trace, Traces};
 
+use super::unrecorded;
+
 pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// How far above a span its call is looked for: an instrumented client library may put spans of its own in between.
@@ -40,6 +42,25 @@ pub(super) struct Site {
     pub answered: u32,
     /// What the fastest answered call took, nanoseconds.
     pub fastest_ns: u64,
+    /// Nobody recorded these calls: the span of each is the work that it was made for.
+    pub unrecorded: bool,
+}
+
+impl Site {
+    /// Calls from an operation that records none.
+    pub(super) fn unrecorded(service: Text, operation: Text) -> Self {
+        Self {
+            service,
+            operation,
+            peer: Text::EMPTY,
+            protocol: Protocol::Unknown,
+            callees: Vec::new(),
+            calls: 0,
+            answered: 0,
+            fastest_ns: 0,
+            unrecorded: true,
+        }
+    }
 }
 
 /// A span that leaves its service.
@@ -68,6 +89,8 @@ pub(super) struct Presence {
     pub roots: u32,
     /// Spans that something hangs below.
     pub parents: u32,
+    /// When the last incoming span began, nanoseconds since the epoch.
+    pub last_ns: u64,
 }
 
 /// Everything that the later steps ask for.
@@ -129,6 +152,7 @@ impl Survey {
             }
         }
         survey.conclude(scan);
+        unrecorded::add(traces, &mut survey);
         survey
     }
 
@@ -145,6 +169,7 @@ impl Survey {
         }
         if span.is_incoming() {
             presence.incoming += 1;
+            presence.last_ns = presence.last_ns.max(span.start_ns);
             presence.roots += u32::from(span.parent_id.is_none());
             if span.parent == NO_SPAN && span.parent_id.is_none() && !scan.linking.contains(&piece.span) {
                 self.fragments.push(piece);
@@ -186,6 +211,7 @@ impl Survey {
                 calls: 0,
                 answered: 0,
                 fastest_ns: u64::MAX,
+                unrecorded: false,
             });
             self.sites.len() as u32 - 1
         })

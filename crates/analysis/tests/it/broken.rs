@@ -162,6 +162,33 @@ fn callers_need_not_say_whom_they_call() {
     }
 }
 
+/// Of a call that nobody recorded and that leaves nothing behind, nobody can tell that it was made: a leaf that is gone,
+/// or that a sampler leaves out at random. What leaves something behind, or is divided from the rest, is found.
+#[test]
+fn callers_need_not_record_that_they_call() {
+    let mut table = BTreeMap::new();
+    // Below a service that makes no spans and passes nothing on, it looks as if its caller lost the context.
+    let told: Vec<Damage> =
+        ALL.into_iter().filter(|damage| !matches!(damage, Damage::Dark | Damage::AtRandom(_))).collect();
+    for seed in 0..4 {
+        let system = System::new(1000 + seed, Naming::Peer);
+        let whole = Whole {
+            title: format!("no calls {seed}"),
+            traces: system::without_calls(system.traffic(seed, 500, 20.0)),
+            name: &name,
+            several: &|service| system.instances[service] > 1,
+        };
+        measure(&whole, &told, 3, &mut table);
+    }
+    let all = sum(&table);
+    assert!(all.precision() >= 0.95 && all.recall() >= 0.8 && all.causes() >= 0.95, "{all:?}");
+    let mut divided = Score::default();
+    for (_, score) in table.iter().filter(|(damage, _)| damage.contains("Header") || damage.contains("Ratio")) {
+        divided.add(*score);
+    }
+    assert!(divided.recall() >= 0.95, "{divided:?}");
+}
+
 #[test]
 fn much_at_once_does_not_hide_a_stripped_header() {
     let headers =
@@ -212,11 +239,14 @@ fn busiest(whole: &[RawTrace]) -> Vec<Edge> {
 
 #[test]
 fn healthy_traffic_is_left_alone() {
-    for seed in 0..6u64 {
+    for seed in 0..12u64 {
         let naming = [Naming::Peer, Naming::Operation, Naming::Nothing][seed as usize % 3];
         let system = System::new(2000 + seed, naming);
-        let found = find(&build(&system.traffic(seed, 400, 40.0), &name));
+        let traffic = system.traffic(seed, 400, 40.0);
+        let found = find(&build(&traffic, &name));
         assert!(found.is_empty(), "seed {seed}: {}", shown(&found));
+        let found = find(&build(&system::without_calls(traffic), &name));
+        assert!(found.is_empty(), "seed {seed}, without calls: {}", shown(&found));
     }
 }
 

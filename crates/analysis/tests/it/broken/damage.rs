@@ -148,8 +148,8 @@ fn relink(traces: &mut [RawTrace]) {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Calls that have an answer, and between whom they are.
-pub type Answered = BTreeMap<SpanId, Edge>;
+/// Who calls and who answers, and between which services that is.
+pub type Answered = BTreeMap<(SpanId, SpanId), Edge>;
 
 /// The calls of some traces that have an answer.
 pub fn answered(traces: &[RawTrace]) -> Answered {
@@ -162,11 +162,11 @@ pub fn answered(traces: &[RawTrace]) -> Answered {
             if let Some((_, sender)) = span.link
                 && let Some(service) = all.get(&sender)
             {
-                answered.insert(sender, (*service, span.service));
+                answered.insert((sender, span.id), (*service, span.service));
             }
             let Some(outer) = span.parent.and_then(|parent| by_id.get(&parent)) else { continue };
             if is_incoming(span) {
-                answered.insert(outer.id, (outer.service, span.service));
+                answered.insert((outer.id, span.id), (outer.service, span.service));
             }
         }
     }
@@ -178,7 +178,7 @@ fn lost_edges(before: &Answered, broken: &[RawTrace]) -> BTreeMap<Edge, usize> {
     let after = answered(broken);
     let there: HashSet<SpanId> = broken.iter().flat_map(|trace| &trace.spans).map(|span| span.id).collect();
     let mut lost = BTreeMap::new();
-    for (_, edge) in before.iter().filter(|(call, _)| !after.contains_key(call) && there.contains(call)) {
+    for (_, edge) in before.iter().filter(|(call, _)| !after.contains_key(call) && there.contains(&call.0)) {
         *lost.entry(*edge).or_default() += 1;
     }
     lost

@@ -1,6 +1,8 @@
 //! Traffic of systems that do not exist: services in several instances that call each other, databases, outside
 //! addresses, messages handled in the same trace or in one of their own, background jobs.
 
+use std::collections::BTreeMap;
+
 use tracewell_analysis::{Attribute, Builder, Scalar, Span, Traces};
 use tracewell_model::{SpanId, SpanKind, TraceId};
 
@@ -82,6 +84,21 @@ pub enum Naming {
     Operation,
     /// The method.
     Nothing,
+}
+
+/// The same traffic where services record what they are asked, and not what they ask: what answered hangs below who
+/// asked.
+pub fn without_calls(mut traces: Vec<RawTrace>) -> Vec<RawTrace> {
+    for trace in &mut traces {
+        let is_call = |span: &Raw| span.kind == SpanKind::Client && span.protocol != "db.system.name";
+        let above: BTreeMap<SpanId, Option<SpanId>> =
+            trace.spans.iter().filter(|span| is_call(span)).map(|span| (span.id, span.parent)).collect();
+        for span in &mut trace.spans {
+            span.parent = span.parent.and_then(|parent| above.get(&parent).copied().unwrap_or(Some(parent)));
+        }
+        trace.spans.retain(|span| !is_call(span));
+    }
+    traces
 }
 
 pub const REQUESTS: usize = 3;
