@@ -38,6 +38,10 @@ pub(super) fn find(traces: &Traces, survey: &Survey) -> Vec<Gap> {
         if call.child != NO_SPAN {
             continue;
         }
+        // Whoever followed up a message in a trace of its own may not be among these.
+        if survey.partial && span.is_producer() && (survey.sites[site].linked > 0 || survey.sites[site].answered == 0) {
+            continue;
+        }
         // Much faster than any that was answered: it never left the process, a cache answered it.
         let known = &survey.sites[site];
         let local = known.answered as usize >= TIMED_MIN && span.timed && span.duration_ns() < known.fastest_ns / 2;

@@ -42,6 +42,8 @@ pub(super) struct Site {
     pub answered: u32,
     /// What the fastest answered call took, nanoseconds.
     pub fastest_ns: u64,
+    /// Answers in traces of their own, which link to the call.
+    pub linked: u32,
     /// Nobody recorded these calls: the span of each is the work that it was made for.
     pub unrecorded: bool,
 }
@@ -58,6 +60,7 @@ impl Site {
             calls: 0,
             answered: 0,
             fastest_ns: 0,
+            linked: 0,
             unrecorded: true,
         }
     }
@@ -115,6 +118,9 @@ pub(super) struct Survey {
     pub overheads_ns: Map<Text, Vec<u64>>,
     pub first_ns: u64,
     pub last_ns: u64,
+    /// Many links lead to traces that are not here: of those that follow up a message, some are missing as well, because
+    /// these are a sample, or match a filter.
+    pub partial: bool,
     /// By how much an answer may begin before its call or end after it: clocks of two machines never quite agree, and
     /// some answers are on their way before their span ends.
     pub clocks_ns: u64,
@@ -143,6 +149,7 @@ impl Survey {
         let services = vec![Presence::default(); traces.texts().len()];
         let mut survey = Self { first_ns: u64::MAX, services, ..Self::default() };
         let mut scan = Scan { linked: linked(traces), ..Scan::default() };
+        survey.partial = is_partial(traces);
         scan.linking = traces.links().iter().map(|link| link.span).collect();
         for (number, trace) in traces.traces().iter().enumerate() {
             scan.ordinals.clear();
@@ -211,6 +218,7 @@ impl Survey {
                 calls: 0,
                 answered: 0,
                 fastest_ns: u64::MAX,
+                linked: 0,
                 unrecorded: false,
             });
             self.sites.len() as u32 - 1
@@ -226,6 +234,8 @@ impl Survey {
         }
         let (outer, inner) = (&traces.spans()[call.span as usize], &traces.spans()[call.child as usize]);
         site.answered += 1;
+        let trace = &traces.traces()[call.trace as usize];
+        site.linked += u32::from(!trace.spans().contains(&(call.child as usize)));
         site.fastest_ns = site.fastest_ns.min(if outer.timed { outer.duration_ns() } else { 0 });
         count(&mut site.callees, inner.service);
         if !outer.is_producer() && outer.timed && inner.timed {
@@ -328,6 +338,21 @@ fn answers(traces: &Traces, trace: &Trace, answers: &mut Vec<u32>) {
 fn linked(traces: &Traces) -> Map<(TraceId, SpanId), u32> {
     let incoming = traces.links().iter().filter(|link| traces.spans()[link.span as usize].is_incoming());
     incoming.map(|link| ((link.trace_id, link.span_id), link.span)).collect()
+}
+
+/// Links into the void from which traces are taken for a part, and their share: some lead out of the window.
+const ASTRAY_MIN: usize = 5;
+const ASTRAY_SHARE: f64 = 0.05;
+
+fn is_partial(traces: &Traces) -> bool {
+    let here: HashSet<TraceId, RandomState> = match traces.links() {
+        [] => return false,
+        _ => traces.traces().iter().map(|trace| trace.id).collect(),
+    };
+    let incoming = traces.links().iter().filter(|link| traces.spans()[link.span as usize].is_incoming());
+    let (astray, all) =
+        incoming.fold((0, 0), |(astray, all), link| (astray + usize::from(!here.contains(&link.trace_id)), all + 1));
+    astray >= ASTRAY_MIN && astray as f64 > ASTRAY_SHARE * f64::from(all)
 }
 
 /// For each span: whether something of another service hangs below it, with only spans of its own in between.

@@ -251,6 +251,20 @@ fn healthy_traffic_is_left_alone() {
 }
 
 #[test]
+fn a_sample_is_no_loss() {
+    for seed in 0..6u64 {
+        let system = System::new(2000 + seed, Naming::Peer);
+        let mut traffic = system.traffic(seed, 1200, 40.0);
+        let whole = traffic.len();
+        // Every other trace: of a message and what follows it up, often only one.
+        let mut random = system::Random(seed);
+        traffic.retain(|_| random.unit() < 0.5);
+        let found = find(&build(&traffic, &name));
+        assert!(found.is_empty(), "seed {seed}, {} of {whole}: {}", traffic.len(), shown(&found));
+    }
+}
+
+#[test]
 fn real_traffic_is_left_alone() {
     let mut names: Vec<String> =
         ["load25", "load50", "load75"].map(|load| format!("clock-skew/hotel-{load}.json.zst")).into();
