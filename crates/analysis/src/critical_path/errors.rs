@@ -89,7 +89,7 @@ impl Rule {
         if record.status != Status::Unset {
             return record.is_error();
         }
-        let server = record.kind == SpanKind::Server as u8;
+        let server = record.kind == SpanKind::Server as u8 && !record.kind_inferred;
         let told = u32::try_from(span).is_ok_and(|span| self.with_error.contains(&span));
         told || traces.attributes(span).iter().any(|attribute| {
             let key = Some(attribute.key);

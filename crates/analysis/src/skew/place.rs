@@ -345,7 +345,9 @@ fn allowed(edges: &[Samples]) -> Interval {
 /// and answers are equally quick where nothing else is known, but no further from the bound next to zero than four times
 /// what is usual: what is beyond that is congestion.
 pub(super) fn nearest(allowed: Interval, typical: f64) -> f64 {
+    // Where nobody waits nothing is usual, and there may be no other bound.
     let inset = (allowed.width() / 2.0).min(4.0 * typical);
+    let inset = if inset.is_finite() { inset } else { 0.0 };
     match allowed {
         Interval { low, high } if low > high => (low + high) / 2.0,
         Interval { low, .. } if low > 0.0 => low + inset,

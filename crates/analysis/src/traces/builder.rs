@@ -9,6 +9,7 @@ use tracewell_model::{
     Value,
 };
 
+use super::kinds;
 use super::times::Times;
 use super::{Attribute, Link, Log, LogSource, NO_SPAN, Scalar, Span, Status, Text, Texts, Trace, Traces};
 
@@ -73,6 +74,7 @@ impl Default for Span {
             start_ns: 0,
             end_ns: 0,
             timed: true,
+            kind_inferred: false,
             parent: NO_SPAN,
             descendants: 0,
             depth: 0,
@@ -177,6 +179,7 @@ impl Builder {
             self.built.attributes.extend_from_slice(&self.pending_attributes[attributes]);
             self.built.spans.push(span);
         }
+        kinds::conclude(&mut self.built.spans[first..], first);
         self.attach(first, logs_first);
         self.built.traces.push(Trace {
             id,

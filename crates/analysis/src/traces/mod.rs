@@ -11,6 +11,7 @@
 
 mod append;
 mod builder;
+mod kinds;
 mod scalar;
 mod subset;
 mod texts;
@@ -53,6 +54,8 @@ pub struct Span {
     pub end_ns: u64,
     /// False where start or end were not sent and had to be concluded.
     pub timed: bool,
+    /// True where nobody said the kind, and the span's place in the trace showed it.
+    pub kind_inferred: bool,
     /// Number of the parent in [`Traces::spans`]; [`NO_SPAN`] for a root.
     pub parent: u32,
     /// Spans below this one, at any depth: they follow it directly.

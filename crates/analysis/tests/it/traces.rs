@@ -26,6 +26,38 @@ fn a_recorded_case_has_its_logs_below_its_spans() {
     assert!(traces.traces().len() > 50 && below > 1_000, "{} traces, {below} logs", traces.traces().len());
 }
 
+#[test]
+fn what_no_kind_is_told_of_has_the_one_that_its_place_shows() {
+    use crate::story::{CLIENT, SERVER, Story};
+    let mut story = Story::new();
+    let root = story.span((None, 0, "shop", "GET /"), (0, 90));
+    let work = story.span((root, 0, "shop", "render"), (1, 89));
+    let call = story.span((work, 0, "shop", "GET"), (2, 40));
+    let stock = story.span((call, 0, "stock", "GET /stock"), (3, 39));
+    story.told(stock, 0, "stock", "SELECT", (4, 38), |builder, span| {
+        span.peer = builder.texts().number("stock-db");
+        Vec::new()
+    });
+    let internal = story.span((work, 1, "shop", "GET"), (41, 80));
+    story.span((internal, SERVER, "price", "GET /price"), (42, 79));
+    story.end();
+    let traces = story.traces();
+    let told: Vec<_> =
+        traces.spans().iter().map(|span| (traces.text(span.operation), span.kind, span.kind_inferred)).collect();
+    assert_eq!(
+        told,
+        [
+            ("GET /", SERVER, true),
+            ("render", 0, false),
+            ("GET", CLIENT, true),
+            ("GET /stock", SERVER, true),
+            ("SELECT", CLIENT, true),
+            ("GET", 1, false),
+            ("GET /price", SERVER, false),
+        ]
+    );
+}
+
 /// A moment of a real clock, to which the times of the tables are added.
 const CLOCK_NS: u64 = 1_700_000_000_000_000_000;
 

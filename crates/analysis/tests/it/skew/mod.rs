@@ -9,6 +9,7 @@ use tracewell_analysis::skew::{self, ClockKind, ClockOffset, Clocks, Options};
 use tracewell_analysis::{Builder, Span, Traces};
 use tracewell_model::{KeyValue, Resource, SpanId, SpanKind, SpanRecord, TraceId};
 
+use crate::story::{SERVER, Story};
 use shop::{BASE_NS, MS, Shop};
 
 fn estimate(traces: &Traces) -> Clocks {
@@ -23,6 +24,25 @@ fn row<'a>(clocks: &'a Clocks, service: &str) -> &'a ClockOffset {
 /// The services whose clocks are off, or were.
 fn skewed(clocks: &Clocks) -> Vec<&str> {
     clocks.skewed().flat_map(|row| row.services.iter().map(String::as_str)).collect()
+}
+
+/// Without a span of the call itself, only that nobody begins before he is asked bounds an offset, and only on one side.
+#[test]
+fn where_nobody_is_known_to_wait_an_offset_stays_next_to_its_bound() {
+    let mut story = Story::new();
+    for at in (0..4_000).step_by(100) {
+        let root = story.span((None, SERVER, "web", "GET"), (at + 200, at + 300));
+        // The clock of this one is behind.
+        let price = story.span((root, SERVER, "price", "GET"), (at + 20, at + 70));
+        story.span((price, SERVER, "cache", "GET"), (at + 30, at + 40));
+        story.end();
+    }
+    let clocks = estimate(&story.traces());
+    assert_eq!(clocks.violations_after, 0);
+    for row in clocks.offsets() {
+        assert!(row.offset_ns.unsigned_abs() <= 181_000_000, "{row:?}");
+    }
+    assert_eq!(row(&clocks, "price").offset_ns - row(&clocks, "web").offset_ns, -180_000_000);
 }
 
 #[test]
