@@ -39,13 +39,16 @@ struct Strays {
 }
 
 /// Sites that are tried for the fragments of one service.
-const SITES_MAX: usize = 4;
+const SITES_MAX: usize = 6;
 
 /// Of a site that never has an answer, this share of calls must have a fragment: nothing else speaks for it.
 const ALL_OF: f64 = 0.6;
 
 /// Work without recorded calls may have many: this share of the traces must lie within it.
 const SOME_OF: f64 = 0.2;
+
+/// Work fits as many traces as any other if it fits this share of what that fits.
+const NEARLY_ALL: f64 = 0.95;
 
 /// What a call may always take longer than what answers it.
 const SLACK_MIN_NS: u64 = 5_000_000;
@@ -124,14 +127,20 @@ impl<'a> Fitting<'a> {
         let (order, holes, times) = self.laid_out(&candidates, strays);
         let pairs = fragments::pair(&holes, &times, self.survey.clocks_ns);
         // One site after the other, those with most pairs first: what fits one by chance does not fit it often.
-        let mut sites: Map<u32, usize> = Map::default();
+        let mut pairs_of: Map<u32, usize> = Map::default();
         for (hole, _) in &pairs {
-            *sites.entry(self.site(order[*hole])).or_default() += 1;
+            *pairs_of.entry(self.site(order[*hole])).or_default() += 1;
         }
-        let mut sites: Vec<(usize, u32)> = sites.into_iter().map(|(site, pairs)| (pairs, site)).collect();
+        let mut sites: Vec<(usize, u32)> = pairs_of
+            .into_iter()
+            .filter(|(_, pairs)| *pairs >= self.lost_min)
+            .map(|(site, pairs)| (pairs, site))
+            .collect();
         sites.sort_by_key(|(pairs, site)| (usize::MAX - pairs, *site));
+        sites.truncate(SITES_MAX);
+        self.innermost_first(&mut sites, &candidates, strays);
         let mut left = strays.clone();
-        for (_, site) in sites.into_iter().take(SITES_MAX).filter(|(pairs, _)| *pairs >= self.lost_min) {
+        for (_, site) in sites {
             let gaps: Vec<usize> = candidates.iter().filter(|gap| self.site(**gap) == site).copied().collect();
             let Some(certainty) = self.lay(known, &gaps, &left) else { continue };
             let laid: Vec<u32> =
@@ -158,6 +167,32 @@ impl<'a> Fitting<'a> {
             called.for_each(|gap| known.callee[*gap] = Some(callee));
             certain.entry(callee).or_insert(certainty);
         }
+    }
+
+    /// Of work without recorded calls that all traces fit into, the innermost comes first; work that some of them fit into
+    /// comes after it, though it be shorter: it merely runs at the same time.
+    fn innermost_first(&self, sites: &mut [(usize, u32)], candidates: &[usize], strays: &Strays) {
+        let is_work = |site: u32| self.survey.sites[site as usize].unrecorded;
+        if sites.iter().filter(|(_, site)| is_work(*site)).count() < 2 {
+            return;
+        }
+        let mut alone: Map<u32, (usize, u64)> = Map::default();
+        for (_, site) in sites.iter().filter(|(_, site)| is_work(*site)) {
+            let gaps: Vec<usize> = candidates.iter().filter(|gap| self.site(**gap) == *site).copied().collect();
+            let (_, holes, times) = self.laid_out(&gaps, strays);
+            let pairs = fragments::pair(&holes, &times, self.survey.clocks_ns);
+            let mut lengths: Vec<u64> =
+                pairs.iter().map(|(hole, _)| holes[*hole].end_ns - holes[*hole].start_ns).collect();
+            let middle = lengths.len() / 2;
+            let length = if lengths.is_empty() { u64::MAX } else { *lengths.select_nth_unstable(middle).1 };
+            alone.insert(*site, (pairs.len(), length));
+        }
+        let most = alone.values().map(|(pairs, _)| *pairs).max().unwrap_or(0);
+        sites.sort_by_key(|(pairs, site)| match alone.get(site) {
+            Some((alone, length)) if *alone as f64 >= NEARLY_ALL * most as f64 => (0, *length, *site),
+            Some((alone, _)) => (1, (most - alone) as u64, *site),
+            None => (2, (usize::MAX - pairs) as u64, *site),
+        });
     }
 
     /// Lays traces into gaps, if more fit than by chance.

@@ -103,9 +103,10 @@ pub(super) fn pair(holes: &[Hole], strays: &[Stray], clocks_ns: u64) -> Vec<(usi
             open.pop_first();
         }
         let fits = |hole: &Hole| {
-            let longer = (hole.end_ns - hole.start_ns).saturating_sub(stray.end_ns - stray.start_ns);
+            let (outer, inner) = (hole.end_ns - hole.start_ns, stray.end_ns - stray.start_ns);
             let own = (stray.spans.0..stray.spans.1).contains(&hole.span);
-            !own && hole.slack_ns.is_none_or(|slack| longer <= slack)
+            // Durations are known whatever the clocks show.
+            !own && hole.slack_ns.map_or(outer >= inner, |slack| outer.saturating_sub(inner) <= slack)
         };
         let from = (end.saturating_sub(clocks_ns), 0);
         let found = open.range(from..).map(|(key, ())| *key).take(LOOKED_AT_MAX).find(|(_, hole)| fits(&holes[*hole]));

@@ -14,8 +14,7 @@ use super::times::Times;
 use super::{Attribute, Link, Log, LogSource, NO_SPAN, Scalar, Span, Status, Text, Texts, Trace, Traces};
 
 /// The attributes that name [`Span::peer`]; an earlier one outweighs a later one.
-pub const PEER_KEYS: [&str; 5] =
-    ["peer.service", "db.namespace", "messaging.destination.name", "server.address", "db.system.name"];
+pub const PEER_KEYS: [&str; 4] = ["peer.service", "db.namespace", "messaging.destination.name", "server.address"];
 
 /// The attributes that hold [`Span::statement`]; an earlier one outweighs a later one.
 pub const STATEMENT_KEYS: [&str; 3] = ["db.query.text", "db.statement", "db.query.summary"];

@@ -78,8 +78,9 @@ pub struct Span {
     pub host: Text,
     /// `service.version`.
     pub version: Text,
-    /// Whom it calls, where that can be told without the other side: `peer.service`, else `db.system.name` with
-    /// `db.namespace`, `messaging.destination.name`, `server.address`.
+    /// Whom it calls, where that can be told without the other side: `peer.service`, else `db.namespace`,
+    /// `messaging.destination.name`, `server.address`. The kind of a database (`db.system.name`) is no name: there may be
+    /// many of a kind, and some are part of the process.
     pub peer: Text,
     /// What it asks for: `db.query.text`, else `db.statement`, else `db.query.summary`.
     pub statement: Text,
