@@ -52,7 +52,8 @@ pub(super) fn sentence(pattern: &Pattern) -> String {
     let callee = pattern.edge.as_ref().map_or("", |edge| edge.callee.as_str());
     let caller = pattern.edge.as_ref().map_or("", |edge| edge.caller.as_str());
     let (often, count) = (often(pattern), times(pattern.count_mean, pattern.count_max));
-    let named = |word: &str| if callee.is_empty() { String::new() } else { format!(" {word} {callee}") };
+    let nobody_else = callee.is_empty() || callee == caller;
+    let named = |word: &str| if nobody_else { String::new() } else { format!(" {word} {callee}") };
     let on = named("on");
     match pattern.kind {
         Kind::NPlusOne => format!(

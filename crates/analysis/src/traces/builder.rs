@@ -179,6 +179,12 @@ impl Builder {
             self.built.spans.push(span);
         }
         kinds::conclude(&mut self.built.spans[first..], first);
+        // A statement that nobody is named to carry out is work of the service itself: SQLite has no address.
+        for span in self.built.spans[first..].iter_mut().filter(|span| span.is_outgoing()) {
+            if span.peer.is_empty() && !span.statement.is_empty() && span.descendants == 0 {
+                span.peer = span.service;
+            }
+        }
         self.attach(first, logs_first);
         self.built.traces.push(Trace {
             id,
