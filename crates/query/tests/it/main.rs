@@ -5,6 +5,7 @@
 //! | `laws` | column-wise search over any split of spans equals a plain reading of the query over model spans; pages equal one list | speed |
 //! | `semantics` | TraceQL's meaning, case by case with its source in Tempo's documentation | syntax (beside the parser) |
 //! | `gather` | traces for analyses are those that a search finds, complete, whatever holds them; samples are fair and repeatable | speed |
+//! | `findings` | the filter of every finding, whatever it is of, finds the traces that the finding counts | which findings there are (tracewell-analysis) |
 //! | `hops` | calls between services are the same however spans are spread; a change is found in the rollups | the split itself (tracewell-model) |
 //! | `segments` | blocks merged into real segment files answer as before | what else a segment must do (tracewell-store) |
 //! | `unchanged` | any span and log record, and what real clients sent, comes back from head, segments and merged segments as it was | order of attributes |
@@ -15,6 +16,7 @@
 
 mod answers;
 mod data;
+mod findings;
 mod gather;
 mod hops;
 mod laws;
