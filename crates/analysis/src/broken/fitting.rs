@@ -8,7 +8,7 @@ use crate::traces::{NO_SPAN, Span, Text, Traces};
 
 use super::fragments::{self, Hole, MESSAGE_LAG_NS, Stray};
 use super::gaps::{self, Expected, Gap};
-use super::hops::{Callee, Known};
+use super::hops::{Callee, Known, Within};
 use super::survey::{Map, Piece, Protocol, Survey};
 
 /// How sure pairs of one callee are.
@@ -48,7 +48,7 @@ const ALL_OF: f64 = 0.6;
 const SOME_OF: f64 = 0.2;
 
 /// Work fits as many traces as any other if it fits this share of what that fits.
-const NEARLY_ALL: f64 = 0.95;
+const NEARLY_ALL: f64 = 0.98;
 
 /// What a call may always take longer than what answers it.
 const SLACK_MIN_NS: u64 = 5_000_000;
@@ -133,7 +133,7 @@ impl<'a> Fitting<'a> {
         }
         let mut sites: Vec<(usize, u32)> = pairs_of
             .into_iter()
-            .filter(|(_, pairs)| *pairs >= self.lost_min)
+            .filter(|(site, pairs)| *pairs >= self.lost_min || self.survey.sites[*site as usize].unrecorded)
             .map(|(site, pairs)| (pairs, site))
             .collect();
         sites.sort_by_key(|(pairs, site)| (usize::MAX - pairs, *site));
@@ -151,20 +151,25 @@ impl<'a> Fitting<'a> {
                 gaps.iter().for_each(|gap| known.fragment[*gap] = NO_SPAN);
                 continue;
             }
-            if unrecorded {
-                // What lies within some work lies within all work above that: it belongs to one of them.
-                let laid: HashSet<u32, RandomState> = laid.into_iter().collect();
-                left.pieces.retain(|piece| !laid.contains(&piece.trace));
-            }
             // The same operation on both sides: the name is another one for the same service.
             let same = self.call(gaps[0]).operation == first.operation;
             let callee = match self.gaps[gaps[0]].expected {
                 Expected::Unseen(peer) if !same => Callee::Unseen(peer),
                 _ => Callee::Service(strays.service),
             };
-            // Of work without recorded calls only what a trace lies within is known to call.
-            let called = gaps.iter().filter(|gap| !unrecorded || known.fragment[**gap] != NO_SPAN);
-            called.for_each(|gap| known.callee[*gap] = Some(callee));
+            if unrecorded {
+                for gap in gaps {
+                    let fragment = std::mem::replace(&mut known.fragment[gap], NO_SPAN);
+                    if fragment != NO_SPAN {
+                        known.within.push(Within { gap: gap as u32, callee, fragment });
+                    }
+                }
+                // What lies within some work lies within all work above that: it belongs to one of them.
+                let laid: HashSet<u32, RandomState> = laid.into_iter().collect();
+                left.pieces.retain(|piece| !laid.contains(&piece.trace));
+            } else {
+                gaps.iter().for_each(|gap| known.callee[*gap] = Some(callee));
+            }
             certain.entry(callee).or_insert(certainty);
         }
     }

@@ -42,6 +42,17 @@ pub(super) struct Known {
     pub orphan: Vec<u32>,
     /// A trace that belongs into it, or [`NO_SPAN`].
     pub fragment: Vec<u32>,
+    /// Traces that belong into work without recorded calls, which may have any number of them.
+    pub within: Vec<Within>,
+}
+
+/// A trace that belongs into work without recorded calls.
+pub(super) struct Within {
+    /// Number of the gap that stands for all calls of the work.
+    pub gap: u32,
+    pub callee: Callee,
+    /// The trace.
+    pub fragment: u32,
 }
 
 /// A site of which nothing was expected is taken up when this share of its calls has something below.
@@ -54,8 +65,12 @@ pub(super) fn gather(traces: &Traces, survey: &Survey, gaps: &[Gap], missing: &[
         Expected::Unseen(peer) => Some(Callee::Unseen(peer)),
         Expected::Nothing => None,
     });
-    let mut known =
-        Known { callee: callee.collect(), orphan: vec![NO_SPAN; gaps.len()], fragment: vec![NO_SPAN; gaps.len()] };
+    let mut known = Known {
+        callee: callee.collect(),
+        orphan: vec![NO_SPAN; gaps.len()],
+        fragment: vec![NO_SPAN; gaps.len()],
+        within: Vec::new(),
+    };
     for missing in missing {
         if let Some(gap) = missing.gap {
             known.orphan[gap as usize] = missing.orphan.span;
@@ -146,6 +161,7 @@ fn collect(
             super::survey::count(&mut hop.operations, span.operation);
         }
     }
+    within(traces, survey, gaps, &known.within, (&mut hops, &mut numbers), lost_min);
     for hop in hops.iter_mut().filter(|hop| hop.doubtful) {
         let speaks = |call: &Seen| !call.lost || call.orphan != NO_SPAN || call.fragment != NO_SPAN;
         if hop.calls.iter().filter(|call| call.lost && speaks(call)).count() >= lost_min {
@@ -160,6 +176,39 @@ fn collect(
         hop.by_number = certainty.by_number;
     }
     hops
+}
+
+/// Adds the calls that are only known by the traces that lie within some work.
+fn within(
+    traces: &Traces,
+    survey: &Survey,
+    gaps: &[Gap],
+    known: &[Within],
+    (hops, numbers): (&mut Vec<Hop>, &mut Map<(Text, Callee), usize>),
+    lost_min: usize,
+) {
+    let call = |within: &Within| &survey.calls[gaps[within.gap as usize].call as usize];
+    let key = |within: &Within| (survey.sites[call(within).site as usize].service, within.callee);
+    let mut lost: Map<(Text, Callee), usize> = Map::default();
+    known.iter().for_each(|within| *lost.entry(key(within)).or_default() += 1);
+    for within in known.iter().filter(|within| lost[&key(within)] >= lost_min) {
+        let (call, key) = (call(within), key(within));
+        let number = *numbers.entry(key).or_insert_with(|| {
+            hops.push(Hop::new(key.0, key.1));
+            hops.len() - 1
+        });
+        let span = &traces.spans()[call.span as usize];
+        hops[number].calls.push(Seen {
+            end_ns: span.end_ns,
+            trace: call.trace,
+            span: call.span,
+            child: NO_SPAN,
+            lost: true,
+            orphan: NO_SPAN,
+            fragment: within.fragment,
+        });
+        super::survey::count(&mut hops[number].operations, span.operation);
+    }
 }
 
 impl Hop {
