@@ -23,8 +23,11 @@ use super::{
 /// Fewer traces than this say nothing of a change.
 pub const TRACES_MIN: usize = 5;
 
-/// What is added to the average request counts from this share of its time.
-const SHARE_MIN: f64 = 0.02;
+/// What is added to the average request counts from this share of its time; …
+const SHARE_MIN: f64 = 0.05;
+
+/// … from this one where the change is sure. A busy machine makes something a little slower at any time.
+const SHARE_SURE_MIN: f64 = 0.02;
 
 /// With no other time to compare with, a place counts if it makes this share of what the slowest take longer.
 const SLOWEST_PART: f64 = 0.3;
@@ -120,12 +123,13 @@ impl Found<'_> {
             ),
             ..Evidence::default()
         });
+        let least = if verdict.confidence == Confidence::High { SHARE_SURE_MIN } else { SHARE_MIN };
         let is_new_version = if verdict.kind == Kind::Regression { 0.1 } else { 0.0 };
         let weight = match self.is_alone() {
             // Some requests are always the slowest, and then many places take a little longer.
             true if added_ns < SLOWEST_PART * (mean_ns(self.now) - self.usual_ns()) => 0.0,
             true => 0.4 + share.min(1.0) / 2.0,
-            false if share >= SHARE_MIN => 1.0 + share.min(1.0) + is_new_version,
+            false if share >= least => 1.0 + share.min(1.0) + is_new_version,
             false => share,
         };
         Some((weight, verdict))
