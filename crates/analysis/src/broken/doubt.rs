@@ -89,10 +89,8 @@ fn below_threshold(traces: &Traces, calls: &[Seen]) -> Option<HashSet<u32, Rando
         let mut order = calls.clone();
         order.sort_by_key(|(trace, _)| (randomness(&traces.traces()[*trace as usize].id), *trace));
         let (run, chance) = stats::run(&order.iter().map(|(_, lost)| *lost).collect::<Vec<bool>>());
-        let length = run.unsigned_abs() as usize;
-        let side = if run < 0 { &order[..length] } else { &order[order.len() - length..] };
-        let all = length == order.len();
-        (!all && chance < CHANCE_MAX.ln()).then(|| side.iter().map(|(trace, _)| *trace).collect())
+        let is_all = run.len() == order.len();
+        (!is_all && chance < CHANCE_MAX.ln()).then(|| order[run].iter().map(|(trace, _)| *trace).collect())
     })
 }
 

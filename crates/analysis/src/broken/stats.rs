@@ -1,5 +1,7 @@
 //! The few statistics that tell loss from chance. Each names its source.
 
+use std::ops::Range;
+
 use super::Interval;
 
 /// Standard errors that a finding must exceed: hundreds of hops are looked at, one in thirty thousand is let through.
@@ -18,17 +20,16 @@ pub(super) fn wilson(hits: usize, total: usize, z: f64) -> Interval {
     Interval { low: ((centre - spread) / scale).max(0.0), high: ((centre + spread) / scale).min(1.0) }
 }
 
-/// Of a sequence that begins or ends with lost ones, how many these are, and the logarithm of the chance that so many
-/// stand there by accident: a draw without replacement. The end with the smaller chance counts; negative for the beginning.
-pub(super) fn run(sequence: &[bool]) -> (i64, f64) {
-    let lost = sequence.iter().filter(|lost| **lost).count();
-    let end = |run: usize| {
-        let chance = |drawn: usize| ((lost - drawn) as f64 / (sequence.len() - drawn) as f64).ln();
-        (0..run).map(chance).sum::<f64>()
-    };
+/// The longer of the two runs of lost ones that a sequence begins and ends with, and the logarithm of the chance that so
+/// many stand there by accident: a draw without replacement.
+pub(super) fn run(sequence: &[bool]) -> (Range<usize>, f64) {
+    let (all, lost) = (sequence.len(), sequence.iter().filter(|lost| **lost).count());
     let first = sequence.iter().take_while(|lost| **lost).count();
     let last = sequence.iter().rev().take_while(|lost| **lost).count();
-    if last >= first { (last as i64, end(last)) } else { (-(first as i64), end(first)) }
+    let run = if last >= first { all - last..all } else { 0..first };
+    let chance = |drawn: usize| ((lost - drawn) as f64 / (all - drawn) as f64).ln();
+    let chances = (0..run.len()).map(chance).sum();
+    (run, chances)
 }
 
 /// How far apart two groups lie on a scale: the chance that one of the first is above one of the second, and how many

@@ -87,14 +87,7 @@ pub(super) fn found(traces: &Traces) -> Vec<Weighed> {
     let long = long.and_then(|(way, others_ns)| Some((sums.iter().find(|sum| sum.place == way)?, others_ns)));
     if let Some((way, others_ns)) = long.filter(|(way, _)| share(way) >= ways::SHARE_MIN) {
         let deep = depth(traces, way.most.0.span);
-        let places = match deep {
-            1 => String::new(),
-            _ => format!(
-                ", the {} and {} service on the way",
-                words::ordinal(deep.into()),
-                words::ordinal((deep + 1).into())
-            ),
-        };
+        let places = if deep > 1 { format!(", {}", one::hop_on_the_way(deep)) } else { String::new() };
         let sentence = format!(
             "{} of the time of {count} goes to {}{places}: {} in the median of {} that take it, where nine in ten other ways take {} at most.",
             words::share(share(way)),

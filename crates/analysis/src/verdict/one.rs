@@ -394,15 +394,7 @@ impl<'a> Subject<'a> {
             }
             Place::Hop { caller, callee, back } => {
                 let (caller, callee) = (self.traces.text(*caller), self.traces.text(*callee));
-                let places = if deep > 1 {
-                    format!(
-                        " (the {} and {} service on the way)",
-                        words::ordinal(deep.into()),
-                        words::ordinal((deep + 1).into())
-                    )
-                } else {
-                    String::new()
-                };
+                let places = if deep > 1 { format!(" ({})", hop_on_the_way(deep)) } else { String::new() };
                 if *back {
                     format!("Between {callee} and {caller}{places} {took} went on the way back, with the answer")
                 } else {
@@ -428,6 +420,12 @@ fn is(ns: f64) -> String {
 /// Where a service stands, as an apposition, where that is worth saying.
 fn apposition(depth: u32) -> String {
     if depth < 3 { String::new() } else { format!(", {},", place_on_the_way(depth)) }
+}
+
+/// `the 10th and 11th service on the way`, of a call from the first of the two.
+pub(super) fn hop_on_the_way(depth: u32) -> String {
+    let (from, to) = (words::ordinal(depth.into()), words::ordinal((depth + 1).into()));
+    format!("the {from} and {to} service on the way")
 }
 
 /// `the 30th service on the way`

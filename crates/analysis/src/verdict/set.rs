@@ -182,10 +182,7 @@ impl Found<'_> {
         let (caller, callee) = (location.caller.clone()?, location.callee.clone()?);
         let at = self.call(&caller, &callee);
         let deep = at.map(|span| depth(self.now, span)).filter(|deep| *deep > 1);
-        let places = deep.map_or(String::new(), |deep| {
-            let (from, to) = (words::ordinal(deep.into()), words::ordinal((deep + 1).into()));
-            format!(", the {from} and {to} service on the way,")
-        });
+        let places = deep.map_or(String::new(), |deep| format!(", {},", one::hop_on_the_way(deep)));
         let shift = words::duration(location.shift_ns as f64);
         let is_queue = location.direction == Some(hops::Direction::Queue);
         let way = match location.direction {
